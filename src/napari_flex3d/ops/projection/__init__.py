@@ -1,0 +1,213 @@
+"""Projection of a deformed map: the non-uniform Fourier transform of its voxels, straight to the image plane.
+
+Projection is linear and ignores depth, so no volume is formed: every voxel is placed in the image plane, its value is
+spread onto a finer image grid with a cubic B-spline, and the transform of that grid, cropped and divided by the
+spline's own transform, is the transform of the projection. Inside one tetrahedron the way from rest voxel to image
+plane is affine; in barycentric coordinates it is given by the four projected vertices and nothing else.
+
+One function, several implementations: plain torch (any device, the reference) and numba (CPU). Each gives the same
+three products, which `_Spread` and `project_tangent` join: spread, gather (its adjoint) and tangent.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Complex, Float, Int
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+Implementation = Literal["torch", "numba"]
+
+
+@dataclass(frozen=True)
+class Body:
+    """Voxels tied to tetrahedra, sorted by cell.
+
+    Parameters
+    ----------
+    vertices
+        Rest positions (P, 3), Å.
+    cells
+        The four vertices of each cell, (C, 4).
+    offsets
+        (C + 1); the voxels of cell ``c`` are ``offsets[c]:offsets[c + 1]``.
+    weights
+        Barycentric coordinates (N, 4) of each voxel in its cell; outside all cells they extrapolate.
+    order
+        (N); voxel ``n`` of the body was number ``order[n]`` in the list that it was made from.
+    """
+
+    vertices: Tensor
+    cells: Tensor
+    offsets: Tensor
+    weights: Tensor
+    order: Tensor
+
+    def to(self, device: torch.device | str) -> "Body":
+        """The same body on another device."""
+        return Body(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+    def subset(self, keep: Tensor) -> "Body":
+        """The body of those voxels for which ``keep`` (N, in the body's order) is true."""
+        counts = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.long().cumsum(0)])
+        return Body(
+            self.vertices,
+            self.cells,
+            counts[self.offsets.long()].to(torch.int32),
+            self.weights[keep].contiguous(),
+            self.order[keep],
+        )
+
+    @classmethod
+    def from_cells(cls, vertices: Tensor, cells: Tensor, cell_of: Tensor, weights: Tensor) -> "Body":
+        """Body of voxels whose cell (N) and barycentric coordinates (N, 4) are known."""
+        order = torch.argsort(cell_of, stable=True)
+        counts = torch.bincount(cell_of, minlength=len(cells))
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return cls(
+            vertices, cells.to(torch.int32), offsets.to(torch.int32), weights[order].contiguous(), order
+        )
+
+
+def rigid_body(points: Float[Tensor, "points 3"]) -> Body:
+    """Body that moves as one: a single tetrahedron around the box centre holds every point (Å)."""
+    vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], device=points.device)
+    size = points.abs().max().clamp(min=1.0)
+    inner = points.float() / size
+    weights = torch.cat([1 - inner.sum(-1, keepdim=True), inner], dim=-1)
+    cell = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+    return Body.from_cells(vertices * size, torch.arange(4, device=points.device)[None], cell, weights)
+
+
+def place(
+    rotation: Float[Tensor, "batch 3 3"], vertices: Float[Tensor, "some vertices 3"], pixel_size: float
+) -> Float[Tensor, "batch vertices 2"]:
+    """Where vertices (Å, map frame) fall in each image: ``(A v)_xy`` in pixels from the centre pixel."""
+    return torch.einsum("bij,bpj->bpi", rotation[:, :2], vertices.expand(len(rotation), -1, -1)) / pixel_size
+
+
+def project(
+    values: Float[Tensor, " voxels"],
+    vertices_px: Float[Tensor, "batch vertices 2"],
+    body: Body,
+    box_size: int,
+    oversampling: float = 1.5,
+    implementation: Implementation | None = None,
+) -> Complex[Tensor, "batch box half"]:
+    """Transform of the projections of a deformed map, without CTF and shift.
+
+    ``FT(k) = sum_n V[n] exp(-2 pi i k . y_n)``, differentiable in the values and in the projected vertices.
+
+    Parameters
+    ----------
+    values
+        Density of each voxel of the body, in the body's order.
+    vertices_px
+        Mesh vertices in the image plane, pixels from the centre pixel (`place`).
+    body
+        The voxels and their tetrahedra.
+    box_size
+        Box of the images; density that leaves it on one side enters on the other, so mass is kept.
+    oversampling
+        How much finer the spreading grid is; measured errors are in `docs/performance.md`.
+    implementation
+        Chosen by device unless named.
+
+    Returns
+    -------
+    Centred transform in the layout of `napari_flex3d.ops.fourier.rfft2`.
+
+    Notes
+    -----
+    Non-uniform FFT of type 1 (Dutt & Rokhlin 1993) with a cubic B-spline kernel.
+    """
+    fine = fine_box(box_size, oversampling)
+    grid = _Spread.apply(values, vertices_px, body, box_size, fine, _module(values, implementation))
+    return _to_transform(grid, box_size)
+
+
+def project_tangent(
+    values: Float[Tensor, " voxels"],
+    vertices_px: Float[Tensor, "batch vertices 2"],
+    directions_px: Float[Tensor, "batch directions vertices 2"],
+    body: Body,
+    box_size: int,
+    oversampling: float = 1.5,
+    implementation: Implementation | None = None,
+) -> Complex[Tensor, "batch products box half"]:
+    """Transform of the projections and of their derivatives along motions of the vertices.
+
+    Parameters
+    ----------
+    directions_px
+        For each image some velocities of the projected vertices, pixels per unit.
+
+    Returns
+    -------
+    The projection first, then its derivative along each direction.
+    """
+    fine = fine_box(box_size, oversampling)
+    module = _module(values, implementation)
+    with torch.no_grad():
+        grid = module.tangent(values, vertices_px, directions_px, body, box_size, fine)
+    return _to_transform(grid, box_size)
+
+
+@lru_cache
+def fine_box(box_size: int, oversampling: float) -> int:
+    """Box of the spreading grid: even, quick to transform, at least ``oversampling`` times as fine."""
+    fine = int(-(-box_size * oversampling // 1))
+    while fine % 2 or next_fast_len(fine, real=True) != fine:
+        fine += 1
+    return fine
+
+
+def _module(values: Tensor, implementation: Implementation | None) -> ModuleType:
+    name = implementation or ("numba" if values.device.type == "cpu" else "torch")
+    if name == "numba":
+        from napari_flex3d.ops.projection import _numba
+
+        return _numba
+    from napari_flex3d.ops.projection import _torch
+
+    return _torch
+
+
+def _to_transform(grid: Float[Tensor, "*batch fine fine"], box: int) -> Complex[Tensor, "*batch box half"]:
+    fine = grid.shape[-1]
+    rows, divisor = _crop(box, fine, grid.dtype, str(grid.device))
+    return torch.fft.rfft2(grid)[..., : box // 2 + 1].index_select(-2, rows) / divisor
+
+
+@lru_cache
+def _crop(
+    box: int, fine: int, dtype: torch.dtype, device: str
+) -> tuple[Int[Tensor, " box"], Float[Tensor, "box half"]]:
+    """Rows of the fine transform to keep, and the cubic B-spline's transform there."""
+    ky = (torch.fft.fftfreq(box, dtype=torch.float64) * box).round()
+    kx = torch.arange(box // 2 + 1, dtype=torch.float64)
+    spline = torch.sinc(ky / fine)[:, None] ** 4 * torch.sinc(kx / fine)[None] ** 4
+    return (ky.long() % fine).to(device), spline.to(device, dtype)
+
+
+class _Spread(torch.autograd.Function):
+    """Spreading and its adjoint, for any implementation."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, vertices_px: Tensor, body: Body, box: int, fine: int, module: ModuleType
+    ) -> Tensor:
+        ctx.save_for_backward(values, vertices_px)
+        ctx.rest = body, box, fine, module
+        return module.spread(values.detach(), vertices_px.detach(), body, box, fine)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        values, vertices_px = ctx.saved_tensors
+        body, box, fine, module = ctx.rest
+        wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        to_values, to_vertices = module.gather(gradients[0], values, vertices_px, body, box, fine, *wanted)
+        return to_values, to_vertices, None, None, None, None

@@ -1,0 +1,310 @@
+"""Spread, gather and tangent in numba: the CPU implementation.
+
+One image per thread at a time. Each thread spreads into a tile of its own that is three columns and rows larger than
+the grid, so that the inner loop knows no borders; the tile is folded onto the periodic grid at the end. Voxels are
+sorted by cell, and a cell's four projected vertices stay in registers while its voxels are handled.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from napari_flex3d.ops.projection import Body
+
+Array = np.ndarray[Any, Any]
+
+_compile = numba.njit(parallel=True, fastmath=True, cache=True, nogil=True, boundscheck=False)
+_inline = numba.njit(fastmath=True, cache=True, nogil=True, inline="always")
+
+
+def spread(values: Tensor, vertices_px: Tensor, body: "Body", box: int, fine: int) -> Tensor:
+    """Grids (B, fine, fine) of values (N) at the voxels of vertices (B, P, 2)."""
+    grids = values.new_empty(len(vertices_px), fine, fine)
+    _spread(*_arrays(values, vertices_px * (fine / box), body), grids.numpy())
+    return grids
+
+
+def gather(
+    gradient: Tensor,
+    values: Tensor,
+    vertices_px: Tensor,
+    body: "Body",
+    box: int,
+    fine: int,
+    for_values: bool,
+    for_vertices: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Adjoint of `spread`: gradients for the values (N) and for the vertices (B, P, 2), each if wanted."""
+    arrays = _arrays(values, vertices_px * (fine / box), body)
+    threads = min(numba.get_num_threads(), len(vertices_px))
+    to_values = values.new_zeros(threads, len(values) if for_values else 0)
+    to_vertices = (
+        torch.zeros_like(vertices_px) if for_vertices else vertices_px.new_zeros(len(vertices_px), 0, 2)
+    )
+    if for_vertices:
+        _gather_both(*arrays, gradient.contiguous().numpy(), to_values.numpy(), to_vertices.numpy())
+    else:
+        _gather_values(*arrays, gradient.contiguous().numpy(), to_values.numpy())
+    return (
+        to_values.sum(0) if for_values else None,
+        to_vertices.mul_(fine / box) if for_vertices else None,
+    )
+
+
+def tangent(
+    values: Tensor, vertices_px: Tensor, directions_px: Tensor, body: "Body", box: int, fine: int
+) -> Tensor:
+    """Grids (B, 1 + K, fine, fine): the spread values, then their derivatives along directions (B, K, P, 2)."""
+    batch, directions = directions_px.shape[:2]
+    grids = values.new_empty(batch, 1 + directions, fine, fine)
+    scaled = (directions_px * (fine / box)).contiguous().numpy()
+    _tangent(*_arrays(values, vertices_px * (fine / box), body), scaled, grids.numpy())
+    return grids
+
+
+def _arrays(values: Tensor, vertices: Tensor, body: "Body") -> tuple[Array, Array, Array, Array, Array]:
+    return (
+        values.detach().contiguous().numpy(),
+        vertices.detach().contiguous().numpy(),
+        body.cells.numpy(),
+        body.offsets.numpy(),
+        body.weights.to(values.dtype).numpy(),
+    )
+
+
+@_inline
+def _weights(t: float) -> tuple[float, float, float, float]:
+    """Cubic B-spline at the four taps around a point; ``t`` in [0, 1)."""
+    one = type(t)(1)
+    s = one - t
+    sixth = one / type(t)(6)
+    w0 = s * s * s * sixth
+    w3 = t * t * t * sixth
+    w1 = (t * t * (type(t)(0.5) * t - one)) + type(t)(4) * sixth
+    return w0, w1, one - w0 - w1 - w3, w3
+
+
+@_inline
+def _slopes(t: float) -> tuple[float, float, float, float]:
+    """Derivative of `_weights`."""
+    half = type(t)(0.5)
+    s = type(t)(1) - t
+    d0 = -half * s * s
+    d3 = half * t * t
+    d1 = t * (type(t)(1.5) * t - type(t)(2))
+    return d0, d1, -d0 - d1 - d3, d3
+
+
+@_inline
+def _fold(tile: Array, grid: Array) -> None:
+    """Add the tile's three extra rows and columns to the other side of the periodic grid."""
+    m = grid.shape[0]
+    for y in range(m):
+        for x in range(m):
+            grid[y, x] = tile[y, x]
+        for x in range(3):
+            grid[y, x] += tile[y, m + x]
+    for y in range(3):
+        for x in range(m):
+            grid[y, x] += tile[m + y, x]
+        for x in range(3):
+            grid[y, x] += tile[m + y, m + x]
+
+
+@_inline
+def _unfold(grid: Array, tile: Array) -> None:
+    """Copy the periodic grid into a tile that continues for three more rows and columns."""
+    m = grid.shape[0]
+    for y in range(m + 3):
+        row = grid[y if y < m else y - m]
+        for x in range(m):
+            tile[y, x] = row[x]
+        for x in range(3):
+            tile[y, m + x] = row[x]
+
+
+@_compile
+def _spread(values, vertices, cells, offsets, weights, grids):  # type: ignore[no-untyped-def]
+    m = grids.shape[1]
+    for i in numba.prange(len(grids)):
+        tile = np.zeros((m + 3, m + 4), grids.dtype)
+        q = vertices[i]
+        for c in range(len(cells)):
+            first, last = offsets[c], offsets[c + 1]
+            if first == last:
+                continue
+            v0, v1, v2, v3 = cells[c, 0], cells[c, 1], cells[c, 2], cells[c, 3]
+            x0, x1, x2, x3 = q[v0, 0], q[v1, 0], q[v2, 0], q[v3, 0]
+            y0, y1, y2, y3 = q[v0, 1], q[v1, 1], q[v2, 1], q[v3, 1]
+            for n in range(first, last):
+                b0, b1, b2, b3 = weights[n, 0], weights[n, 1], weights[n, 2], weights[n, 3]
+                px = b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+                py = b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
+                fx, fy = np.floor(px), np.floor(py)
+                u0, u1, u2, u3 = _weights(px - fx)
+                w = _weights(py - fy)
+                ix = (np.int64(fx) - 1) % m
+                iy = (np.int64(fy) - 1) % m
+                value = values[n]
+                for j in range(4):
+                    a = value * w[j]
+                    row = tile[iy + j]
+                    row[ix] += a * u0
+                    row[ix + 1] += a * u1
+                    row[ix + 2] += a * u2
+                    row[ix + 3] += a * u3
+        _fold(tile, grids[i])
+
+
+@_compile
+def _gather_values(values, vertices, cells, offsets, weights, gradient, to_values):  # type: ignore[no-untyped-def]
+    m = gradient.shape[1]
+    threads = len(to_values)
+    for thread in numba.prange(threads):
+        tile = np.empty((m + 3, m + 4), gradient.dtype)
+        out = to_values[thread]
+        for i in range(thread, len(gradient), threads):
+            _unfold(gradient[i], tile)
+            q = vertices[i]
+            for c in range(len(cells)):
+                first, last = offsets[c], offsets[c + 1]
+                if first == last:
+                    continue
+                v0, v1, v2, v3 = cells[c, 0], cells[c, 1], cells[c, 2], cells[c, 3]
+                x0, x1, x2, x3 = q[v0, 0], q[v1, 0], q[v2, 0], q[v3, 0]
+                y0, y1, y2, y3 = q[v0, 1], q[v1, 1], q[v2, 1], q[v3, 1]
+                for n in range(first, last):
+                    b0, b1, b2, b3 = weights[n, 0], weights[n, 1], weights[n, 2], weights[n, 3]
+                    px = b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+                    py = b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
+                    fx, fy = np.floor(px), np.floor(py)
+                    u0, u1, u2, u3 = _weights(px - fx)
+                    w = _weights(py - fy)
+                    ix = (np.int64(fx) - 1) % m
+                    iy = (np.int64(fy) - 1) % m
+                    total = values.dtype.type(0)
+                    for j in range(4):
+                        row = tile[iy + j]
+                        total += w[j] * (
+                            u0 * row[ix] + u1 * row[ix + 1] + u2 * row[ix + 2] + u3 * row[ix + 3]
+                        )
+                    out[n] += total
+
+
+@_compile
+def _gather_both(values, vertices, cells, offsets, weights, gradient, to_values, to_vertices):  # type: ignore[no-untyped-def]
+    m = gradient.shape[1]
+    threads = len(to_values)
+    for_values = to_values.shape[1] > 0
+    for thread in numba.prange(threads):
+        tile = np.empty((m + 3, m + 4), gradient.dtype)
+        out = to_values[thread]
+        zero = values.dtype.type(0)
+        for i in range(thread, len(gradient), threads):
+            _unfold(gradient[i], tile)
+            q = vertices[i]
+            pull = to_vertices[i]
+            for c in range(len(cells)):
+                first, last = offsets[c], offsets[c + 1]
+                if first == last:
+                    continue
+                v0, v1, v2, v3 = cells[c, 0], cells[c, 1], cells[c, 2], cells[c, 3]
+                x0, x1, x2, x3 = q[v0, 0], q[v1, 0], q[v2, 0], q[v3, 0]
+                y0, y1, y2, y3 = q[v0, 1], q[v1, 1], q[v2, 1], q[v3, 1]
+                gx0 = gx1 = gx2 = gx3 = gy0 = gy1 = gy2 = gy3 = zero
+                for n in range(first, last):
+                    b0, b1, b2, b3 = weights[n, 0], weights[n, 1], weights[n, 2], weights[n, 3]
+                    px = b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+                    py = b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
+                    fx, fy = np.floor(px), np.floor(py)
+                    u0, u1, u2, u3 = _weights(px - fx)
+                    d0, d1, d2, d3 = _slopes(px - fx)
+                    w = _weights(py - fy)
+                    d = _slopes(py - fy)
+                    ix = (np.int64(fx) - 1) % m
+                    iy = (np.int64(fy) - 1) % m
+                    total = dx = dy = zero
+                    for j in range(4):
+                        row = tile[iy + j]
+                        t0, t1, t2, t3 = row[ix], row[ix + 1], row[ix + 2], row[ix + 3]
+                        along = u0 * t0 + u1 * t1 + u2 * t2 + u3 * t3
+                        total += w[j] * along
+                        dy += d[j] * along
+                        dx += w[j] * (d0 * t0 + d1 * t1 + d2 * t2 + d3 * t3)
+                    if for_values:
+                        out[n] += total
+                    dx *= values[n]
+                    dy *= values[n]
+                    gx0 += b0 * dx
+                    gx1 += b1 * dx
+                    gx2 += b2 * dx
+                    gx3 += b3 * dx
+                    gy0 += b0 * dy
+                    gy1 += b1 * dy
+                    gy2 += b2 * dy
+                    gy3 += b3 * dy
+                pull[v0, 0] += gx0
+                pull[v1, 0] += gx1
+                pull[v2, 0] += gx2
+                pull[v3, 0] += gx3
+                pull[v0, 1] += gy0
+                pull[v1, 1] += gy1
+                pull[v2, 1] += gy2
+                pull[v3, 1] += gy3
+
+
+@_compile
+def _tangent(values, vertices, cells, offsets, weights, directions, grids):  # type: ignore[no-untyped-def]
+    m = grids.shape[2]
+    count = directions.shape[1]
+    for i in numba.prange(len(grids)):
+        tiles = np.zeros((1 + count, m + 3, m + 4), grids.dtype)
+        q = vertices[i]
+        speed = np.empty((count, 8), grids.dtype)
+        for c in range(len(cells)):
+            first, last = offsets[c], offsets[c + 1]
+            if first == last:
+                continue
+            v0, v1, v2, v3 = cells[c, 0], cells[c, 1], cells[c, 2], cells[c, 3]
+            x0, x1, x2, x3 = q[v0, 0], q[v1, 0], q[v2, 0], q[v3, 0]
+            y0, y1, y2, y3 = q[v0, 1], q[v1, 1], q[v2, 1], q[v3, 1]
+            for k in range(count):
+                for a in range(4):
+                    speed[k, a] = directions[i, k, cells[c, a], 0]
+                    speed[k, 4 + a] = directions[i, k, cells[c, a], 1]
+            for n in range(first, last):
+                b0, b1, b2, b3 = weights[n, 0], weights[n, 1], weights[n, 2], weights[n, 3]
+                px = b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+                py = b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
+                fx, fy = np.floor(px), np.floor(py)
+                u = _weights(px - fx)
+                du = _slopes(px - fx)
+                w = _weights(py - fy)
+                dw = _slopes(py - fy)
+                ix = (np.int64(fx) - 1) % m
+                iy = (np.int64(fy) - 1) % m
+                value = values[n]
+                for j in range(4):
+                    a = value * w[j]
+                    row = tiles[0, iy + j]
+                    row[ix] += a * u[0]
+                    row[ix + 1] += a * u[1]
+                    row[ix + 2] += a * u[2]
+                    row[ix + 3] += a * u[3]
+                for k in range(count):
+                    s = speed[k]
+                    sx = value * (b0 * s[0] + b1 * s[1] + b2 * s[2] + b3 * s[3])
+                    sy = value * (b0 * s[4] + b1 * s[5] + b2 * s[6] + b3 * s[7])
+                    for j in range(4):
+                        row = tiles[1 + k, iy + j]
+                        ax, ay = sx * w[j], sy * dw[j]
+                        row[ix] += ax * du[0] + ay * u[0]
+                        row[ix + 1] += ax * du[1] + ay * u[1]
+                        row[ix + 2] += ax * du[2] + ay * u[2]
+                        row[ix + 3] += ax * du[3] + ay * u[3]
+        for k in range(1 + count):
+            _fold(tiles[k], grids[i, k])
