@@ -1,0 +1,93 @@
+"""Isosurfaces of a map: where to cut, and how a mesh carries the cut along. Knows nothing of napari."""
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+from skimage.filters import threshold_otsu
+from skimage.measure import marching_cubes
+
+LARGE_BOX = 160
+"""Boxes larger than this are cut at every second voxel: the surface would have more faces than anyone sees."""
+
+
+class Carrier(Protocol):
+    """A tetrahedral mesh, as far as a surface needs it."""
+
+    cells: np.ndarray
+
+    def locate(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cell and barycentric weights of every point."""
+
+
+def default_contour(volume: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Density at which to draw a map that nobody has chosen a contour for.
+
+    Parameters
+    ----------
+    volume
+        The map, protein positive.
+    mask
+        Where the protein may be; everywhere when None.
+
+    Notes
+    -----
+    Otsu's threshold (Otsu 1979) between solvent and protein, of the positive values inside the mask.
+    """
+    inside = volume[mask.astype(bool)] if mask is not None and mask.any() else volume.ravel()
+    positive = inside[inside > 0]
+    if len(positive) < 2 or positive.min() == positive.max():
+        return float(volume.max()) / 2
+    return float(threshold_otsu(positive))
+
+
+def cut(volume: np.ndarray, contour: float) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (z, y, x voxel indices) and faces of the isosurface; empty where the map does not reach the contour."""
+    if not volume.min() < contour < volume.max():
+        return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
+    step = 2 if max(volume.shape) > LARGE_BOX else 1
+    vertices, faces, _, _ = marching_cubes(volume, contour, step_size=step)
+    return vertices.astype(np.float32), faces.astype(np.int32)
+
+
+@dataclass(frozen=True)
+class CarriedSurface:
+    """An isosurface whose points are tied to the cells of a mesh.
+
+    Parameters
+    ----------
+    points
+        (M, 3) rest positions x, y, z, Å from the box centre.
+    faces
+        (F, 3) vertex indices.
+    corners
+        (M, 4) mesh vertices of the cell that every point lies in.
+    weights
+        (M, 4) barycentric coordinates of every point in it.
+    """
+
+    points: np.ndarray
+    faces: np.ndarray
+    corners: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, volume: np.ndarray, pixel_size: float, contour: float, mesh: Carrier) -> Self:
+        """Cut a map and tie the surface to a mesh."""
+        vertices, faces = cut(volume, contour)
+        points = ((vertices - len(volume) // 2) * pixel_size)[:, ::-1].astype(np.float32)
+        if not len(points):
+            return cls(points, faces, np.zeros((0, 4), int), np.zeros((0, 4), np.float32))
+        cell, weights = mesh.locate(points)
+        return cls(points, faces, np.asarray(mesh.cells)[cell], np.asarray(weights, np.float32))
+
+    def displacements(self, of_vertices: np.ndarray) -> np.ndarray:
+        """Displacement of every point, (M, 3) Å, from those of the mesh's vertices, (P, 3) Å."""
+        return np.einsum("mk,mkx->mx", self.weights, of_vertices[self.corners])
+
+
+def boundary(cells: np.ndarray) -> np.ndarray:
+    """Faces that belong to one cell only, (F, 3)."""
+    faces = np.concatenate([cells[:, list(c)] for c in ((0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3))])
+    _, first, count = np.unique(np.sort(faces, axis=1), axis=0, return_index=True, return_counts=True)
+    return faces[first[count == 1]]

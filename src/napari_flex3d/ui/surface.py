@@ -1,0 +1,262 @@
+"""A surface layer that moves in a few milliseconds, because it keeps one shader program and one index buffer.
+
+This is the only file that touches napari's private drawing classes (``napari._vispy``). Where they have changed too much,
+the layer falls back to napari's own drawing, which compiles shaders at every move (about 160 ms instead of 30).
+"""
+
+import logging
+from typing import Any
+
+import numpy as np
+from napari.layers import Surface
+from napari.utils.events import Event
+
+log = logging.getLogger(__name__)
+
+VERTEX = """
+attribute vec3 a_position;
+attribute vec3 a_normal;
+attribute vec4 a_color;
+varying vec3 v_normal;
+varying vec4 v_color;
+void main() {
+    v_normal = a_normal;
+    v_color = a_color;
+    gl_Position = $transform(vec4(a_position, 1.0));
+}
+"""
+
+FRAGMENT = """
+uniform vec3 u_view;   // from the camera into the scene
+uniform vec3 u_key;    // towards the main light
+uniform vec3 u_fill;   // towards the weak light that opens the shadows
+uniform float u_shaded;
+varying vec3 v_normal;
+varying vec4 v_color;
+void main() {
+    float size = length(v_normal);
+    vec3 n = size > 0.0 ? v_normal / size : -u_view;
+    if (dot(n, u_view) > 0.0) { n = -n; }   // both sides are lit: a surface may be cut open
+    float facing = clamp(-dot(n, u_view), 0.0, 1.0);
+    float light = 0.30 + 0.62 * max(dot(n, u_key), 0.0) + 0.16 * max(dot(n, u_fill), 0.0);
+    light *= 0.72 + 0.28 * smoothstep(0.0, 0.55, facing);   // darker rims separate one lobe from the next
+    vec3 half_way = normalize(u_key - u_view);
+    float gloss = 0.14 * pow(max(dot(n, half_way), 0.0), 30.0);
+    vec3 shaded = v_color.rgb * light + gloss;
+    gl_FragColor = vec4(mix(v_color.rgb, shaded, u_shaded), v_color.a);
+}
+"""
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Area-weighted mean of the normals of the faces around every vertex, not normalised.
+
+    Parameters
+    ----------
+    vertices
+        (N, 3) positions.
+    faces
+        (F, 3) vertex indices.
+    """
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    of_face = np.cross(b - a, c - a)
+    normals = np.empty((len(vertices), 3), np.float32)
+    corners = faces.ravel()
+    for axis in range(3):
+        normals[:, axis] = np.bincount(corners, np.repeat(of_face[:, axis], 3), minlength=len(vertices))
+    return normals
+
+
+class FlexSurface(Surface):
+    """A surface layer whose vertices can be moved quickly; otherwise napari's own.
+
+    `move` changes only what is drawn. `settle` makes the drawn shape the layer's data, for picking, export and slices.
+    """
+
+    _type_string = "surface"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.drawn_vertices: np.ndarray | None = None
+        super().__init__(*args, **kwargs)
+        self.events.add(moved=Event)
+
+    def move(self, vertices: np.ndarray, values: np.ndarray | None = None) -> None:
+        """Draw the vertices elsewhere.
+
+        Parameters
+        ----------
+        vertices
+            (N, 3) positions in the layer's data coordinates (z, y, x), as many as the layer has.
+        values
+            (N,) new values of the vertices, which the colormap shows.
+        """
+        if values is not None:
+            self._vertex_values = values
+        self.drawn_vertices = vertices
+        if REGISTERED:
+            self.events.moved()
+        else:
+            self.settle()
+
+    def settle(self) -> None:
+        """Take the drawn positions as the layer's data."""
+        if self.drawn_vertices is not None:
+            self.data = (self.drawn_vertices, self.faces, self.vertex_values)
+
+    def reshape(self, vertices: np.ndarray, faces: np.ndarray, values: np.ndarray) -> None:
+        """Show another surface, with other faces."""
+        self.drawn_vertices = vertices
+        self.data = (vertices, faces, values)
+
+
+def _register() -> bool:
+    """Tell napari how a `FlexSurface` is drawn; False where its private classes no longer fit."""
+    try:
+        from napari._vispy.layers.base import VispyBaseLayer
+        from napari._vispy.utils.visual import layer_to_visual
+        from vispy import gloo
+        from vispy.scene.visuals import create_visual_node
+        from vispy.visuals import Visual
+        from vispy.visuals.filters.clipping_planes import PlanesClipper
+    except ImportError as error:
+        log.warning("Moving surfaces are drawn by napari's slower surface layer: %s", error)
+        return False
+
+    class MovingSurfaceVisual(Visual):
+        """Triangles with a colour at every vertex, lit from beside the camera."""
+
+        def __init__(self) -> None:
+            super().__init__(VERTEX, FRAGMENT)
+            self._buffers = {
+                name: gloo.VertexBuffer(np.zeros((3, size), np.float32))
+                for name, size in (("a_position", 3), ("a_normal", 3), ("a_color", 4))
+            }
+            for name, buffer in self._buffers.items():
+                self.shared_program[name] = buffer
+            self._index_buffer = gloo.IndexBuffer(np.zeros((1, 3), np.uint32))
+            self._extent = np.zeros((2, 3), np.float32)
+            self._is_empty = True
+            self._draw_mode = "triangles"
+            self.light(np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0]))
+            self.shared_program["u_shaded"] = 1.0
+            self.set_gl_state("translucent", depth_test=True, cull_face=False)
+            self._clipper = PlanesClipper()
+            self.attach(self._clipper)
+
+        @property
+        def clipping_planes(self) -> Any:
+            """The planes that cut the surface; napari sets them from the layer."""
+            return self._clipper.clipping_planes
+
+        @clipping_planes.setter
+        def clipping_planes(self, planes: Any) -> None:
+            self._clipper.clipping_planes = planes
+
+        def light(self, view: np.ndarray, up: np.ndarray) -> None:
+            """Put the lights up and to the left of the camera, the weak one to its right."""
+            right = np.cross(view, up)
+            for name, direction in (
+                ("u_view", view),
+                ("u_key", 0.7 * up - view - 0.55 * right),
+                ("u_fill", -0.2 * up - 0.5 * view + right),
+            ):
+                self.shared_program[name] = (direction / np.linalg.norm(direction)).astype(np.float32)
+
+        def shade(self, shaded: bool) -> None:
+            """Light the surface, or show its plain colours."""
+            self.shared_program["u_shaded"] = float(shaded)
+
+        def show(self, vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray) -> None:
+            """Take another surface."""
+            self._is_empty = not len(faces)
+            if not self._is_empty:
+                self._index_buffer.set_data(np.ascontiguousarray(faces, np.uint32))
+                self.move(vertices, normals)
+
+        def move(self, vertices: np.ndarray, normals: np.ndarray) -> None:
+            """Put the vertices elsewhere."""
+            self._extent = np.stack([vertices.min(0), vertices.max(0)])
+            self._buffers["a_position"].set_data(np.ascontiguousarray(vertices, np.float32))
+            self._buffers["a_normal"].set_data(np.ascontiguousarray(normals, np.float32))
+            self.update()
+
+        def paint(self, colors: np.ndarray) -> None:
+            """Give every vertex its colour, (N, 4) from 0 to 1."""
+            if not self._is_empty:
+                self._buffers["a_color"].set_data(np.ascontiguousarray(colors, np.float32))
+                self.update()
+
+        def _prepare_transforms(self, view: Any) -> None:
+            view.view_program.vert["transform"] = view.transforms.get_transform()
+
+        def _prepare_draw(self, view: Any) -> bool | None:
+            return False if self._is_empty else None
+
+        def _compute_bounds(self, axis: int, view: Any) -> tuple[float, float]:
+            return tuple(self._extent[:, axis])
+
+    node_class = create_visual_node(MovingSurfaceVisual)
+
+    class VispyFlexSurface(VispyBaseLayer):
+        """Draws a `FlexSurface`."""
+
+        def __init__(self, layer: FlexSurface, **kwargs: Any) -> None:
+            super().__init__(layer, node_class(), **kwargs)
+            layer.events.moved.connect(self._on_move)
+            for name in ("colormap", "contrast_limits", "gamma"):
+                getattr(layer.events, name).connect(self._on_color_change)
+            layer.events.shading.connect(self._on_shading_change)
+            self.reset()
+            self._on_data_change()
+            self._on_shading_change()
+
+        def _on_data_change(self) -> None:
+            layer = self.layer
+            # reversing z, y, x to x, y, z mirrors the surface, so the faces are reversed as well
+            vertices = np.asarray(layer._view_vertices, np.float32)[:, ::-1]
+            faces = np.asarray(layer._view_faces).reshape(-1, 3)[:, ::-1].astype(np.int64)
+            if vertices.shape[1] == 2:  # a slice: flat, towards the viewer
+                vertices = np.pad(vertices, ((0, 0), (0, 1)))
+                normals = np.zeros_like(vertices)
+            else:
+                normals = vertex_normals(vertices, faces)
+            self._faces = faces
+            self.node.show(vertices, faces, normals)
+            self._on_color_change()
+            self._on_matrix_change()
+
+        def _on_move(self) -> None:
+            if self.layer._slice_input.ndisplay != 3 or len(self._faces) != len(self.layer.faces):
+                self.layer.settle()
+                return
+            vertices = np.asarray(self.layer.drawn_vertices, np.float32)[:, ::-1]
+            self.node.move(vertices, vertex_normals(vertices, self._faces))
+            self.node.paint(self._colors(self.layer.vertex_values))
+
+        def _on_color_change(self) -> None:
+            values = self.layer._view_vertex_values
+            if values is not None:
+                self.node.paint(self._colors(np.asarray(values)))
+
+        def _colors(self, values: np.ndarray) -> np.ndarray:
+            low, high = self.layer.contrast_limits
+            relative = np.clip((values - low) / max(high - low, 1e-12), 0, 1) ** self.layer.gamma
+            return self.layer.colormap.map(relative.astype(np.float32))
+
+        def _on_shading_change(self) -> None:
+            self.node.shade(self.layer.shading != "none" and self.layer._slice_input.ndisplay == 3)
+            self.node.update()
+
+        def _on_view_direction_change(
+            self, view: np.ndarray | None = None, up: np.ndarray | None = None
+        ) -> None:
+            if view is not None and up is not None:
+                self.node.light(np.asarray(view, float), np.asarray(up, float))
+                self.node.update()
+
+    layer_to_visual[FlexSurface] = VispyFlexSurface
+    return True
+
+
+REGISTERED = _register()
+"""Whether napari draws a `FlexSurface` with our own visual."""
