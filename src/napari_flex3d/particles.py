@@ -1,0 +1,222 @@
+"""Particles of a prep job: images mapped from disk, poses and optics in memory, batches for the model."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.mrc import open_stack
+from napari_flex3d.io.relion import read_particles
+from napari_flex3d.io.table import CtfState, OpticsGroup, ParticleTable
+from napari_flex3d.ops.aberrations import beam_tilt_phase, zernike_phase
+from napari_flex3d.ops.ctf import ctf
+from napari_flex3d.ops.fourier import frequencies, rfft2, shift_phase
+
+Floats = NDArray[np.float32]
+StackName = Literal["train", "full"]
+
+STACKS: dict[StackName, str] = {"train": "particles_train.mrcs", "full": "particles.mrcs"}
+
+
+@dataclass(frozen=True)
+class ParticleBatch:
+    """Images of some particles and what their model needs: image = transfer * projection.
+
+    Parameters
+    ----------
+    transform
+        `napari_flex3d.ops.fourier.rfft2` of the images, (B, n, n // 2 + 1).
+    transfer
+        The particle's scale times its CTF times the phase of its shift, same shape.
+    rotation
+        (B, 3, 3) map to image; a magnification matrix is part of it.
+    """
+
+    transform: Tensor
+    transfer: Tensor
+    rotation: Tensor
+
+
+class Particles:
+    """Particles of a prep job. Images stay on disk until a batch asks for them.
+
+    Parameters
+    ----------
+    images
+        (N, n, n), sign, norm and box as `prep` wrote them; float16.
+    table
+        Poses and optics, one row an image.
+    pixel_size
+        Å.
+    noise
+        Noise power of a coefficient of `napari_flex3d.ops.fourier.rfft2` in each shell, (n // 2 + 1).
+    map_scale
+        Consensus map times this is in the images' units.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.float16],
+        table: ParticleTable,
+        pixel_size: float,
+        noise: Floats,
+        map_scale: float,
+    ) -> None:
+        self.images = images
+        self.table = table
+        self.pixel_size = pixel_size
+        self.noise = noise
+        self.map_scale = map_scale
+        self.box_size = int(images.shape[-1])
+        self.rotation = table.rotation.astype(np.float32)
+        self.shift = table.shift.astype(np.float32)
+        self.half = table.half.astype(np.uint8)
+        self.scale = table.scale.astype(np.float32)
+        self.source_row = table.row
+        self._optics = Optics(table, self.box_size, pixel_size)
+
+    @classmethod
+    def open(cls, job: Path, stack: StackName = "train") -> Self:
+        """Open the particles of a prep job at the training box or at the full crop box.
+
+        Raises
+        ------
+        InputError
+            If the folder lacks a file of a finished prep job.
+        """
+        for name in ("particles.star", STACKS[stack], "noise.csv", "check.json"):
+            if not (job / name).is_file():
+                raise InputError(f"{job} has no {name}: it is no finished prep job. Run flex3d prep again.")
+        table = read_particles(job / "particles.star", check=False)
+        images = open_stack(job / STACKS[stack])
+        if len(images) != len(table):
+            raise InputError(
+                f"{job / STACKS[stack]} has {len(images)} images, particles.star {len(table)} rows."
+            )
+        pixel_size = table.pixel_size * table.box_size / images.shape[-1]
+        scale = json.loads((job / "check.json").read_text())["map_scale"][stack]
+        return cls(images, table, pixel_size, _read_noise(job / "noise.csv", stack), float(scale))
+
+    def __len__(self) -> int:
+        """Count the particles."""
+        return len(self.images)
+
+    def batch(
+        self, indices: NDArray[np.integer] | list[int], device: torch.device | str = "cpu"
+    ) -> ParticleBatch:
+        """Read some images and compute their transfer functions."""
+        rows = np.asarray(indices)
+        images = torch.from_numpy(np.asarray(self.images[rows], dtype=np.float32)).to(device)
+        scale = torch.from_numpy(self.scale[rows])[:, None, None]
+        return ParticleBatch(
+            rfft2(images),
+            (scale * self._optics.transfer(rows)).to(device),
+            self._optics.rotation(rows).to(device),
+        )
+
+
+class Optics:
+    """The microscope's part of the image model, for images of one box and pixel over the table's field.
+
+    Notes
+    -----
+    Aberrations and CTF are taken at ``M k``, M being RELION's magnification matrix; an atom at v then appears at
+    ``M^T (A v)_xy``.
+    """
+
+    def __init__(self, table: ParticleTable, box_size: int, pixel_size: float) -> None:
+        self._table = table
+        self._box_size = box_size
+        self._frequency = frequencies(box_size) / pixel_size
+        names = (
+            "defocus_u defocus_v defocus_angle voltage spherical_aberration amplitude_contrast phase_shift "
+            "bfactor ctf_scale"
+        )
+        self._ctf = torch.from_numpy(np.stack([getattr(table, n) for n in names.split()]).astype(np.float32))
+        self._shift = torch.from_numpy((table.shift / pixel_size).astype(np.float32))
+        self._plates = {int(g): self._plate(int(g)) for g in np.unique(table.group)}
+
+    def rotation(self, rows: NDArray[np.integer]) -> Tensor:
+        """Rotations (B, 3, 3) with the magnification matrix worked in."""
+        rotation = self._table.rotation[rows].copy()
+        for group in np.unique(self._table.group[rows]):
+            mine = self._table.group[rows] == group
+            matrix = np.array(self._table.groups[group].magnification)
+            rotation[mine, :2] = np.einsum("ji,bjk->bik", matrix, rotation[mine, :2])
+        return torch.from_numpy(rotation.astype(np.float32))
+
+    def transfer(self, rows: NDArray[np.integer]) -> Tensor:
+        """CTF times shift phase, (B, n, n // 2 + 1)."""
+        phase = shift_phase(frequencies(self._box_size), self._shift[rows])
+        groups = self._table.group[rows]
+        for group in np.unique(groups):
+            mine = np.flatnonzero(groups == group)
+            phase[mine] *= self._plates[int(group)](self._ctf[:, rows[mine]])
+        return phase
+
+    def _plate(self, number: int) -> "_Plate":
+        group = self._table.groups[number]
+        first = int(np.flatnonzero(self._table.group == number)[0])
+        frequency = self._frequency @ torch.tensor(group.magnification, dtype=torch.float32).T
+        return _Plate.of(
+            group,
+            frequency,
+            float(self._table.voltage[first]),
+            float(self._table.spherical_aberration[first]),
+        )
+
+
+@dataclass(frozen=True)
+class _Plate:
+    """CTF and aberrations of one optics group; odd and even are None where there are no such terms."""
+
+    frequency: Tensor
+    odd: Tensor | None
+    even: Tensor | None
+    state: CtfState
+
+    @classmethod
+    def of(
+        cls, group: OpticsGroup, frequency: Tensor, voltage: float, spherical_aberration: float
+    ) -> "_Plate":
+        odd = zernike_phase(frequency, group.odd, odd=True) if any(group.odd) else None
+        even = zernike_phase(frequency, group.even, odd=False) if any(group.even) else None
+        if any(group.beam_tilt):
+            tilt = beam_tilt_phase(frequency, group.beam_tilt, voltage, spherical_aberration)
+            odd = tilt if odd is None else odd + tilt
+        return cls(frequency, odd, even, group.ctf_state)
+
+    def __call__(self, parameters: Tensor) -> Tensor:
+        """Complex transfer (B, n, n // 2 + 1) of CTF parameters (9, B)."""
+        if self.state == "corrected":
+            value = torch.ones(parameters.shape[1], *self.frequency.shape[:-1])
+        else:
+            value = self._contrast(parameters)
+        if self.state == "phase-flipped":
+            value = value.abs()
+        elif self.state == "premultiplied":
+            value = value.square()
+        return value + 0j if self.odd is None else torch.polar(value, self.odd.expand_as(value))
+
+    def _contrast(self, parameters: Tensor) -> Tensor:
+        value = ctf(self.frequency, *parameters)
+        if self.even is None:
+            return value
+        # -sin(gamma + offset): a phase plate of 90 degrees more turns -sin(gamma) into cos(gamma)
+        turned = parameters.clone()
+        turned[6] += torch.pi / 2
+        cosine = ctf(self.frequency, *turned)
+        return value * torch.cos(self.even) - cosine * torch.sin(self.even)
+
+
+def _read_noise(path: Path, stack: StackName) -> Floats:
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["stack"] == stack]
+    return np.array([float(row["power"]) for row in rows], dtype=np.float32)
