@@ -75,7 +75,7 @@ def write_models(path: Path, structure: gemmi.Structure, moved: Float[ndarray, "
             result.make_mmcif_document().write_file(str(temporary))
         else:
             _refuse_wide(path, moved)
-            result.write_pdb(str(temporary))
+            result.write_pdb(str(temporary), gemmi.PdbWriteOptions(preserve_serial=True))
 
 
 def _refuse_wide(path: Path, moved: Float[ndarray, "models atoms 3"]) -> None:
