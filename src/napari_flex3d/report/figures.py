@@ -1,0 +1,191 @@
+"""Curves and densities of a job as SVG that takes its text colour from the page, light or dark."""
+
+import base64
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+FLEXIBLE, RIGID, HELD_OUT, INK = "#2f81d6", "#8b929c", "#e07b39", "#010203"
+"""Colours of the flexible model, the rigid one and held-out particles; the ink turns into the page's own."""
+
+DENSITY = LinearSegmentedColormap.from_list("density", ["#2f81d600", "#2f81d688", "#2f81d6", "#0d2f57"])
+
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.fonttype": "path",
+}
+
+
+def draw(paint: Callable[..., None], count: int = 1, *, width: float = 4.2, height: float = 2.7) -> str:
+    """Draw ``count`` axes side by side, painted by ``paint(*axes)``, as an inline SVG."""
+    with mpl.rc_context({**STYLE, "svg.hashsalt": f"flex3d-{next(_numbers)}"}):
+        figure = Figure(figsize=(width * count, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        paint(*np.atleast_1d(figure.subplots(1, count)))
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", svg)  # figure_1 and the like: the same in every figure
+    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
+
+
+def losses(metrics: Mapping[str, Sequence[float]]) -> str:
+    """Draw training and held-out losses of the flexible and the rigid model over the epochs."""
+    curves = [
+        ("loss", "flexible, training", FLEXIBLE, "-"),
+        ("loss_held_out", "flexible, held out", FLEXIBLE, "--"),
+        ("rigid_loss", "rigid, training", RIGID, "-"),
+        ("rigid_loss_held_out", "rigid, held out", RIGID, "--"),
+    ]
+
+    def paint(axes: Axes) -> None:
+        for name, label, colour, line in curves:
+            if name in metrics:
+                axes.plot(metrics["epoch"], metrics[name], line, color=colour, label=label, **_dots(metrics))
+        axes.set(xlabel="epoch", ylabel="loss per particle (noise units)", title="Loss")
+        axes.legend(fontsize=8)
+
+    return draw(paint)
+
+
+def over_epochs(metrics: Mapping[str, Sequence[float]], names: Sequence[str], title: str, label: str) -> str:
+    """Draw some columns of the metrics over the epochs."""
+
+    def paint(axes: Axes) -> None:
+        for name, colour in zip(names, (FLEXIBLE, HELD_OUT, RIGID), strict=False):
+            shown = name.rpartition("_")[2] if len(names) > 1 else None
+            axes.plot(metrics["epoch"], metrics[name], color=colour, label=shown, **_dots(metrics))
+        axes.set(xlabel="epoch", ylabel=label, title=title)
+        axes.set_ylim(bottom=0)
+        if len(names) > 1:
+            axes.legend(fontsize=8)
+
+    return draw(paint)
+
+
+def objectives(metrics: Mapping[str, Sequence[float]]) -> str:
+    """Draw how the reconstructions of both halves, flexible and rigid, converge."""
+    table = {name: np.asarray(values) for name, values in metrics.items()}
+
+    def paint(axes: Axes) -> None:
+        for half in (0, 1):
+            for rigid in (0, 1):
+                rows = (table["half"] == half) & (table["rigid"] == rigid)
+                if rows.any():
+                    label = f"{'rigid' if rigid else 'flexible'}, half {half + 1}"
+                    line, colour = ("--" if half else "-"), (RIGID if rigid else FLEXIBLE)
+                    axes.plot(
+                        table["iteration"][rows], table["objective"][rows], line, color=colour, label=label
+                    )
+        axes.set(xlabel="iteration", ylabel="objective", title="Convergence of the half-maps")
+        axes.legend(fontsize=8)
+
+    return draw(paint)
+
+
+def fourier_shell_correlation(table: Mapping[str, Sequence[float]], limit: float | None) -> str:
+    """Draw the FSC of the flexible and the rigid half-maps; ``limit`` is the training limit in Å."""
+    curves = [
+        ("rigid_masked", RIGID, ":", "rigid, masked"),
+        ("flex_masked", FLEXIBLE, ":", "flexible, masked"),
+        ("rigid_corrected", RIGID, "-", "rigid, corrected"),
+        ("flex_corrected", FLEXIBLE, "-", "flexible, corrected"),
+    ]
+
+    def paint(axes: Axes) -> None:
+        frequency = np.asarray(table["frequency"])
+        for name, colour, line, label in curves:
+            if name in table:
+                axes.plot(frequency, table[name], line, color=colour, label=label)
+        axes.axhline(0.143, color=INK, linewidth=0.6, dashes=(4, 3))
+        axes.text(frequency[-1], 0.155, "0.143", ha="right", fontsize=8)
+        if limit:
+            axes.axvline(1 / limit, color=HELD_OUT, linewidth=1)
+            axes.text(1 / limit, 1.0, " training limit", color=HELD_OUT, fontsize=8, va="top")
+        ticks = [f for f in axes.get_xticks() if 0 < f <= frequency[-1]]
+        axes.set_xticks(ticks, [f"{1 / f:.3g}" for f in ticks])
+        axes.set(xlabel="resolution (Å)", ylabel="FSC", title="Fourier shell correlation")
+        axes.set(ylim=(-0.05, 1.05), xlim=(0, frequency[-1]))
+        axes.legend(fontsize=8, loc="lower left")
+
+    return draw(paint, width=6)
+
+
+def latents(table: Mapping[str, Sequence[float]]) -> str:
+    """Draw where the particles lie in latent space: a histogram each, and the density of the first two."""
+    names = [name for name in table if re.fullmatch(r"z\d+", name)]
+    columns = np.array([table[name] for name in names])
+    pair = len(names) > 1
+
+    def paint(*axes: Axes) -> None:
+        for name, values, one in zip(names, columns, axes, strict=False):
+            one.hist(values[np.isfinite(values)], 60, color=FLEXIBLE)
+            one.set(xlabel=name, ylabel="particles", title=f"Particles along {name}")
+        if pair:
+            last = axes[-1]
+            good = np.isfinite(columns[:2]).all(0)
+            bins = 40 if good.sum() < 20_000 else 100
+            last.hist2d(columns[0, good], columns[1, good], bins, cmap=DENSITY, rasterized=True)
+            last.set(xlabel=names[0], ylabel=names[1], title="Particles in latent space")
+
+    return draw(paint, min(len(names), 3) + pair, width=3.4)
+
+
+def columns_of(path: Path) -> dict[str, list[float]]:
+    """Columns of a table of numbers; empty when the file is not there."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    return {name: [_number(row[i]) for row in rows] for i, name in enumerate(header)}
+
+
+def embedded(path: Path, kind: str) -> str:
+    """File as a data address."""
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _dots(metrics: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    return {"marker": "o", "markersize": 3} if len(metrics["epoch"]) < 40 else {}
+
+
+def _count() -> Any:
+    number = 0
+    while True:
+        yield number
+        number += 1
+
+
+_numbers = _count()
