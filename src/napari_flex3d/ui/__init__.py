@@ -1,1 +1,1 @@
-"""The napari side: docks, layers and the latent explorer. Nothing outside this package imports Qt or napari."""
+"""Docks, layers and the latent explorer: the only package that imports Qt and napari."""

@@ -4,11 +4,11 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSpinBox, LineEdit, SpinBox
-from magicgui.widgets.bases import ValueWidget
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -49,7 +49,7 @@ def tooltip_of(info: ParamInfo) -> str:
 
 
 def missing(info: ParamInfo) -> str:
-    """What to do about a required value that is not there."""
+    """Say what to do about a required value that is not there."""
     kind = {"job": "a job folder", "folder": "a folder", "file": "a file"}.get(info.path or "", "a value")
     suffixes = f" ({', '.join(info.suffixes)})" if info.suffixes else ""
     return f"{label_of(info)}: choose {kind}{suffixes}."
@@ -113,7 +113,7 @@ class JobEdit(QWidget):
 
 
 class Row(QWidget):
-    """The editor of one parameter: a magicgui widget, with a tick box beside it where a value may be left out.
+    """The editor of one parameter: a magicgui widget, and a tick box where a value may be left out.
 
     Parameters
     ----------
@@ -188,8 +188,8 @@ class Row(QWidget):
         self.changed.emit()
 
 
-def _editor(info: ParamInfo) -> ValueWidget:
-    """A magicgui widget for one parameter, with the range and the decimals that its declaration asks for."""
+def _editor(info: ParamInfo) -> Any:
+    """Make the magicgui widget of one parameter, with the range and decimals of its declaration."""
     if info.kind is Path:
         return _file_editor(info)
     if info.many or (info.kind is str and not info.choices):
@@ -206,7 +206,7 @@ def _editor(info: ParamInfo) -> ValueWidget:
 
 
 def step_for(default: Any) -> float:
-    """A step that keeps every decimal of the default; magicgui rounds a value to the decimals of its step."""
+    """Find a step that keeps every decimal of the default: magicgui rounds to the decimals of the step."""
     if not isinstance(default, int | float) or not math.isfinite(default):
         return 0.01
     exponent = Decimal(str(default)).as_tuple().exponent
@@ -214,7 +214,7 @@ def step_for(default: Any) -> float:
 
 
 def _file_editor(info: ParamInfo) -> FileEdit:
-    mode = {"new file": "w", "folder": "d", "job": "d"}.get(info.path or "", "r")
+    mode: Any = {"new file": "w", "folder": "d", "job": "d"}.get(info.path or "", "r")
     pattern = f"{label_of(info)} ({' '.join('*' + s for s in info.suffixes)})" if info.suffixes else None
     editor = FileEdit(mode="rm" if info.many else mode, filter=pattern, nullable=not info.many)
     editor.choose_btn.text = "Choose…"
@@ -245,7 +245,7 @@ class ParamsForm(QWidget):
         plain, advanced = _grid(), _grid()
         outer.addLayout(plain)
         for info in params.describe():
-            row = Row(info, lambda name=info.name: jobs(name))
+            row = Row(info, partial(jobs, info.name))
             row.changed.connect(self._on_change)
             label = QLabel(label_of(info))
             label.setToolTip(tooltip_of(info))
@@ -261,7 +261,7 @@ class ParamsForm(QWidget):
         self._mark()
 
     def params(self) -> Params:
-        """The parameters as they stand.
+        """Give the parameters as they stand.
 
         Raises
         ------

@@ -8,7 +8,7 @@ from skimage.filters import threshold_otsu
 from skimage.measure import marching_cubes
 
 LARGE_BOX = 160
-"""Boxes larger than this are cut at every second voxel: the surface would have more faces than anyone sees."""
+"""Larger boxes are cut at every second voxel: the surface would have more faces than anyone sees."""
 
 
 class Carrier(Protocol):
@@ -42,7 +42,7 @@ def default_contour(volume: np.ndarray, mask: np.ndarray | None = None) -> float
 
 
 def cut(volume: np.ndarray, contour: float) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (z, y, x voxel indices) and faces of the isosurface; empty where the map does not reach the contour."""
+    """Cut the isosurface: vertices (z, y, x voxel indices) and faces; none if the contour is not reached."""
     if not volume.min() < contour < volume.max():
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
     step = 2 if max(volume.shape) > LARGE_BOX else 1
@@ -84,10 +84,3 @@ class CarriedSurface:
     def displacements(self, of_vertices: np.ndarray) -> np.ndarray:
         """Displacement of every point, (M, 3) Å, from those of the mesh's vertices, (P, 3) Å."""
         return np.einsum("mk,mkx->mx", self.weights, of_vertices[self.corners])
-
-
-def boundary(cells: np.ndarray) -> np.ndarray:
-    """Faces that belong to one cell only, (F, 3)."""
-    faces = np.concatenate([cells[:, list(c)] for c in ((0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3))])
-    _, first, count = np.unique(np.sort(faces, axis=1), axis=0, return_index=True, return_counts=True)
-    return faces[first[count == 1]]

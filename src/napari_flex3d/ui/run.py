@@ -31,7 +31,7 @@ class StageRun(QObject):
     reported = Signal(object)
     """The newest `Progress`, at most ten a second, in the window's thread."""
     ended = Signal(str, object)
-    """How it ended, with the stage's result (done), None (stopped) or the exception (failed); exactly once."""
+    """How it ended, and its result (done), None (stopped) or the exception (failed); exactly once."""
 
     def __init__(
         self, stage: Callable[[], Generator[Progress, None, Any]], parent: QObject | None = None

@@ -1,7 +1,8 @@
 """A surface layer that moves in a few milliseconds, because it keeps one shader program and one index buffer.
 
-This is the only file that touches napari's private drawing classes (``napari._vispy``). Where they have changed too much,
-the layer falls back to napari's own drawing, which compiles shaders at every move (about 160 ms instead of 30).
+This is the only file that touches napari's private drawing classes (``napari._vispy``). Where they have
+changed too much, the layer falls back to napari's own drawing, which compiles shaders at every move (about
+160 ms instead of 30).
 """
 
 import logging
@@ -70,7 +71,8 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 class FlexSurface(Surface):
     """A surface layer whose vertices can be moved quickly; otherwise napari's own.
 
-    `move` changes only what is drawn. `settle` makes the drawn shape the layer's data, for picking, export and slices.
+    `move` changes only what is drawn. `settle` makes the drawn shape the layer's data, for picking, export
+    and slices.
     """
 
     _type_string = "surface"

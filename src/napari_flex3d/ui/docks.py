@@ -1,0 +1,363 @@
+"""The docks of the stages that run: Data, Mesh, Train and Reconstruct."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QPixmap
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QWidget
+
+from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.mrc import read_map
+from napari_flex3d.jobs import Job, input_of
+from napari_flex3d.ui.layers import (
+    MASK_COLORS,
+    LayerData,
+    grid_of,
+    map_layer,
+    mesh_layers,
+    stack_layer,
+    surface_layer,
+)
+from napari_flex3d.ui.monitor import SOLID, Curves
+from napari_flex3d.ui.panel import Dock, Sentence, StagePanel
+from napari_flex3d.ui.scatter import INK
+from napari_flex3d.ui.session import Session
+from napari_flex3d.ui.surface import FlexSurface
+
+MASK_LEVEL = 0.5
+
+
+class StageDock(Dock):
+    """Dock of a stage: its panel, and below it what its newest job has given.
+
+    Parameters
+    ----------
+    session
+        The viewer's session.
+    stage
+        Name of the stage.
+    verb
+        Text of the button that starts it.
+    intro
+        What it takes and gives.
+    """
+
+    def __init__(self, session: Session, stage: str, verb: str, intro: str) -> None:
+        super().__init__(session, intro)
+        self.stage = stage
+        self.panel = StagePanel(session, stage, verb)
+        self.column.addWidget(self.panel)
+        self.results = QWidget()
+        self.results.hide()
+        self.column.addWidget(self.results)
+        self.column.addStretch(1)
+        self.job: Job | None = None
+        session.job_shown.connect(self._on_job)
+        session.run_ended.connect(self._on_end)
+        session.ready.connect(self._on_ready)
+
+    def show_job(self, job: Job) -> None:
+        """Put the job's parameters into the form and its results below."""
+        self.job = job
+        self.panel.fill_from(job.params)
+        self.results.setVisible(job.state == "done")
+        if job.state == "done":
+            self.show_results(job)
+
+    def show_results(self, job: Job) -> None:
+        """Show what a finished job has given."""
+
+    def show_layers(self) -> None:
+        """Put the job's maps into the canvas."""
+
+    def _on_job(self, job: Job) -> None:
+        folder = self.session.current.get(self.stage)
+        if folder is not None and (self.job is None or self.job.folder != folder or job.stage == self.stage):
+            from napari_flex3d.jobs import read_job
+
+            self.show_job(read_job(folder))
+
+    def _on_ready(self) -> None:
+        if self.job is not None:
+            self.panel.fill_from(self.job.params)
+
+    def _on_end(self, stage: str, outcome: str, result: Any) -> None:
+        if stage == self.stage and outcome == "done" and self.session.run_folder is not None:
+            from napari_flex3d.jobs import read_job
+
+            self.show_job(read_job(self.session.run_folder))
+            self.show_layers()
+
+    def _buttons(self, *buttons: tuple[str, str, Any]) -> QHBoxLayout:
+        row = QHBoxLayout()
+        for text, tip, slot in buttons:
+            button = QPushButton(text)
+            button.setToolTip(tip)
+            button.clicked.connect(lambda _=False, slot=slot: slot())
+            row.addWidget(button)
+        return row
+
+    def _put(self, layers: Iterable[LayerData], *, ndisplay: int = 3) -> None:
+        """Replace the layers that this stage has shown before, and look at the new ones."""
+        viewer = self.session.viewer
+        if viewer is None:
+            return
+        self.session.explorer.step_back()
+        for layer in viewer.layers:
+            layer.visible = False
+        for data, look, kind in layers:
+            if look["name"] in viewer.layers:
+                viewer.layers.remove(look["name"])
+            if kind == "surface":
+                viewer.add_layer(FlexSurface(data, **look))
+            else:
+                getattr(viewer, f"add_{kind}")(data, **look)
+        viewer.dims.ndisplay = ndisplay
+        viewer.reset_view()
+
+
+class DataDock(StageDock):
+    """The dock "Data": particles, map and mask; the self-check of what they say."""
+
+    def __init__(self, session: Session) -> None:
+        intro = "Read particles, consensus map and mask; check signs and hand; crop and down-sample."
+        super().__init__(session, "prep", "Prepare", intro)
+        layout = QGridLayout(self.results)
+        layout.setContentsMargins(0, 4, 0, 0)
+        self.verdict = Sentence()
+        self.picture = QLabel()
+        self.picture.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        layout.addLayout(
+            self._buttons(
+                ("Show map", "The consensus map with its mask, in 3-D.", self.show_layers),
+                ("Show particles", "The particle images, one at a time.", self.show_particles),
+            ),
+            0,
+            0,
+        )
+        layout.addWidget(self.verdict, 1, 0)
+        layout.addWidget(self.picture, 2, 0)
+        session.file_dropped.connect(self._on_file)
+        self._take_files()
+
+    def show_results(self, job: Job) -> None:
+        """Say what the self-check found, with its picture."""
+        self.verdict.say("\n".join([*facts(job.summary), *job.warnings]))
+        picture = QPixmap(str(job.folder / "check.png"))
+        self.picture.setVisible(not picture.isNull())
+        if not picture.isNull():
+            self.picture.setPixmap(picture.scaledToWidth(350, Qt.TransformationMode.SmoothTransformation))
+
+    def show_layers(self) -> None:
+        """Show the map as a surface inside its translucent mask; the image is there to switch on."""
+        if self.job is None:
+            return
+        self._leave_particles()
+        folder = self.job.folder
+        volume, mask = read_map(folder / "map.mrc"), read_map(folder / "mask.mrc")
+        image = map_layer(folder / "map.mrc")
+        image[1].update(name="Map", visible=False, metadata={})
+        self._put(
+            [
+                image,
+                surface_layer(volume.data, grid_of(volume), "Map surface", gray=0.75),
+                surface_layer(
+                    mask.data,
+                    grid_of(mask),
+                    "Mask",
+                    contour=MASK_LEVEL,
+                    gray=1.0,
+                    opacity=0.22,
+                    colormap=MASK_COLORS,
+                ),
+            ]
+        )
+
+    def show_particles(self) -> None:
+        """Show the particle images alone: they share no axis with the map."""
+        if self.job is None or self.session.viewer is None:
+            return
+        layer = stack_layer(self.job.folder / "particles_train.mrcs")
+        layer[1].update(name="Particles", metadata={})
+        self._put([layer], ndisplay=2)
+
+    def _leave_particles(self) -> None:
+        viewer = self.session.viewer
+        if viewer is not None and "Particles" in viewer.layers:
+            viewer.layers.remove("Particles")
+
+    def _on_ready(self) -> None:
+        super()._on_ready()
+        self._take_files()
+
+    def _take_files(self) -> None:
+        for kind, path in self.session.files.items():
+            self._on_file(kind, path)
+
+    def _on_file(self, kind: str, path: Path) -> None:
+        """Take a particle file or a map that was opened in the viewer, if none was chosen yet."""
+        form = self.panel.form
+        if form is not None and kind in form.rows and form.value_of(kind) is None:
+            form.fill({kind: path})
+
+
+class MeshDock(StageDock):
+    """The dock "Mesh": the tetrahedra that carry the motion."""
+
+    def __init__(self, session: Session) -> None:
+        intro = "Fill the mask with tetrahedra; segments and rigidity say what may move against what."
+        super().__init__(session, "mesh", "Build mesh", intro)
+        layout = QGridLayout(self.results)
+        layout.setContentsMargins(0, 4, 0, 0)
+        self.verdict = Sentence()
+        layout.addLayout(self._buttons(("Show mesh", "The mesh over the map.", self.show_layers)), 0, 0)
+        layout.addWidget(self.verdict, 1, 0)
+
+    def show_results(self, job: Job) -> None:
+        """Say how many vertices and cells there are, and in how many parts."""
+        self.verdict.say("\n".join([*facts(job.summary), *job.warnings]))
+
+    def show_layers(self) -> None:
+        """Show the mesh over the map."""
+        if self.job is None:
+            return
+        from napari_flex3d.mesh import TetMesh
+
+        volume = read_map(input_of(self.job.folder, "prep") / "map.mrc")
+        mesh = TetMesh.load(self.job.folder / "mesh.npz")
+        inside = surface_layer(volume.data, grid_of(volume), "Map surface", gray=0.75)
+        self._put([inside, *mesh_layers(mesh, grid_of(volume))])
+
+
+class TrainDock(StageDock):
+    """The dock "Train": the model learns; the strip "Monitor" shows the curves."""
+
+    def __init__(self, session: Session) -> None:
+        intro = "Learn every particle's latent, the motion and the canonical map. Explore follows it."
+        super().__init__(session, "train", "Start training", intro)
+        layout = QGridLayout(self.results)
+        layout.setContentsMargins(0, 4, 0, 0)
+        self.verdict = Sentence()
+        layout.addWidget(self.verdict, 0, 0)
+        session.run_changed.connect(self._on_run)
+
+    def _on_run(self) -> None:
+        if self.session.is_running and self.session.run_stage == "train":
+            self.session.want_monitor.emit()
+
+    def show_results(self, job: Job) -> None:
+        """Say how the training ended."""
+        self.verdict.say("\n".join([*facts(job.summary), *job.warnings]))
+
+
+class ReconstructDock(StageDock):
+    """The dock "Reconstruct": half-maps with the motion undone, and how much that has given."""
+
+    def __init__(self, session: Session) -> None:
+        intro = "Reconstruct both half-maps with the motion undone, and a rigid twin to compare."
+        super().__init__(session, "reconstruct", "Reconstruct", intro)
+        layout = QGridLayout(self.results)
+        layout.setContentsMargins(0, 4, 0, 0)
+        self.table = QLabel()
+        self.table.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.curves = Curves("resolution (Å)", "FSC")
+        self.curves.setAxisItems({"bottom": ResolutionAxis()})
+        self.curves.setMinimumHeight(220)
+        self.curves.setYRange(-0.05, 1.02, padding=0)
+        layout.addLayout(self._buttons(("Show maps", "Flexible and rigid map.", self.show_layers)), 0, 0)
+        layout.addWidget(self.table, 1, 0)
+        layout.addWidget(self.curves, 2, 0)
+
+    def show_results(self, job: Job) -> None:
+        """Fourier shell correlations, and the resolutions in a table."""
+        self.table.setText(resolution_table(job.summary))
+        columns = read_columns(job.folder / "fsc.csv")
+        self.curves.clear_lines()
+        for column, name, color in (
+            ("flex_corrected", "flexible", "#4fc3e8"),
+            ("rigid_corrected", "rigid", "#ff8c42"),
+        ):
+            if column in columns:
+                self.curves.draw(name, columns["frequency"], columns[column], color, SOLID)
+        limit = job.summary.get("training_limit_A")
+        lines = [(0.143, 0, "#808890")] + ([(1 / limit, 90, "#808890")] if limit else [])
+        for at, angle, color in lines:
+            self.curves.addLine(
+                **{"y" if angle == 0 else "x": at}, pen={"color": color, "style": Qt.PenStyle.DotLine}
+            )
+
+    def show_layers(self) -> None:
+        """Show the flexible map, and the rigid one hidden above it, at the same contour."""
+        if self.job is None:
+            return
+        flex = read_map(self.job.folder / "flex.mrc")
+        layers = [surface_layer(flex.data, grid_of(flex), "Flexible map, reconstructed")]
+        if (self.job.folder / "rigid.mrc").is_file():
+            rigid = read_map(self.job.folder / "rigid.mrc")
+            layers.append(surface_layer(rigid.data, grid_of(rigid), "Rigid map, reconstructed", gray=0.5))
+            layers[-1][1]["visible"] = False
+        self._put(layers)
+
+
+class ResolutionAxis(pg.AxisItem):
+    """An axis of spatial frequencies, 1/Å, that is labelled in Å."""
+
+    def __init__(self) -> None:
+        super().__init__("bottom", pen=INK, textPen=INK, text="resolution (Å)")
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+        """Say which resolution each frequency stands for."""
+        return [f"{1 / value:.3g}" if value > 0 else "∞" for value in values]
+
+
+def facts(summary: dict[str, Any], indent: str = "") -> list[str]:
+    """Summary of a job in lines that a person can read."""
+    lines = []
+    for name, value in summary.items():
+        words = name.replace("_", " ")
+        if isinstance(value, dict):
+            lines += [f"{indent}{words}:", *facts(value, indent + "   ")]
+        elif isinstance(value, list) and len(value) > 8:
+            continue
+        elif value is not None:
+            lines.append(f"{indent}{words}: {_plain(value)}")
+    return lines
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(_plain(v) for v in value)
+    return str(value)
+
+
+def resolution_table(summary: dict[str, Any]) -> str:
+    """Resolutions of the flexible and the rigid map as a small table."""
+    rows = ""
+    for key, name in (("flex", "flexible"), ("rigid", "rigid")):
+        found = summary.get(key) or {}
+        if found:
+            cells = (f"{found.get(k):.2f} Å" if found.get(k) else "–" for k in ("fsc143_A", "fsc05_A"))
+            rows += f"<tr><td>{name}</td>{''.join(f'<td align=right>{c}</td>' for c in cells)}</tr>"
+    head = "<tr><th></th><th>FSC 0.143</th><th>FSC 0.5</th></tr>"
+    return f"<table cellpadding=4>{head}{rows}</table>"
+
+
+def read_columns(path: Path) -> dict[str, np.ndarray]:
+    """Columns of a table of numbers; a value that is missing is NaN."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing; run the stage again.")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = rows[0].keys() if rows else ()
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}

@@ -1,0 +1,209 @@
+"""The strip "Monitor": curves of the running or opened job, drawn from its ``metrics.csv``."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_flex3d.jobs import Job, read_job, read_metrics
+from napari_flex3d.progress import Progress
+from napari_flex3d.ui.scatter import INK, LatentScatter
+from napari_flex3d.ui.session import Session
+
+HEIGHT = 180
+SOLID, DASHED = Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine
+
+# column of metrics.csv: name in the legend, colour, line
+LOSS = {
+    "loss": ("flexible", "#4fc3e8", SOLID),
+    "loss_held_out": ("flexible, held-out", "#ff8c42", SOLID),
+    "rigid_loss": ("rigid", "#4fc3e8", DASHED),
+    "rigid_loss_held_out": ("rigid, held-out", "#ff8c42", DASHED),
+}
+MOTION = {
+    "displacement_rms": ("rms", "#8bd17c", SOLID),
+    "displacement_max": ("largest", "#d66ba0", SOLID),
+}
+HALVES = ("#4fc3e8", "#ff8c42")
+
+
+class Curves(pg.PlotWidget):
+    """Curves that grow.
+
+    Parameters
+    ----------
+    bottom, left
+        Titles of the axes.
+    """
+
+    def __init__(self, bottom: str, left: str) -> None:
+        super().__init__(background=None)
+        self.setMenuEnabled(False)
+        self.getPlotItem().hideButtons()
+        self.showGrid(x=True, y=True, alpha=0.15)
+        for side, title in (("bottom", bottom), ("left", left)):
+            self.getAxis(side).setPen(INK)
+            self.getAxis(side).setTextPen(INK)
+            self.setLabel(side, title)
+        self.lines: dict[str, pg.PlotDataItem] = {}
+        self._names: list[str] = []
+
+    def sizeHint(self) -> QSize:
+        """Low enough for a strip."""
+        return QSize(300, 240)
+
+    def clear_lines(self) -> None:
+        """Forget all curves."""
+        for line in self.lines.values():
+            self.removeItem(line)
+        self.lines.clear()
+        self._names.clear()
+        self.setTitle(None)
+
+    def draw(self, name: str, x: np.ndarray, y: np.ndarray, color: str, style: Any) -> None:
+        """Draw one curve, or redraw it; a single point is a dot."""
+        if not np.isfinite(y).any():
+            return
+        if name not in self.lines:
+            pen = pg.mkPen(color, width=2, style=style)
+            self.lines[name] = self.plot([], [], pen=pen, connect="finite", symbolBrush=color, symbolPen=None)
+            mark = "╍╍" if style == DASHED else "━━"
+            self._names.append(f'<span style="color:{color}">{mark}</span> {name}')
+            # the names stand above the curves, where a legend inside would hide them
+            self.setTitle("&nbsp;&nbsp; ".join(self._names), size="9pt", color=INK)
+        self.lines[name].setData(x, y, symbol="o" if len(x) == 1 else None, symbolSize=6)
+
+
+class Monitor(QWidget):
+    """Loss, motion and latents of a training; or the objective of a reconstruction.
+
+    Parameters
+    ----------
+    session
+        The viewer's session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.folder: Path | None = None
+        self._written = -1
+        self.loss = Curves("epoch", "loss per particle")
+        self.motion = Curves("epoch", "displacement (Å)")
+        self.latents = LatentScatter()
+        self.latents.setMinimumHeight(60)
+        self.latents.setEnabled(False)
+        self.title = QLabel("Curves appear here when a training or a reconstruction runs or is opened.")
+        self.title.setStyleSheet("color: #9aa2ad;")
+        plots = QHBoxLayout()
+        plots.setContentsMargins(0, 0, 0, 0)
+        for plot, stretch in ((self.loss, 3), (self.motion, 2), (self.latents, 1)):
+            plot.setMinimumHeight(90)
+            plots.addWidget(plot, stretch)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 2, 6, 2)
+        layout.setSpacing(2)
+        layout.addWidget(self.title)
+        layout.addLayout(plots, 1)
+        self.setMinimumHeight(HEIGHT - 40)
+        self.latents.hide()
+        self._timer = QTimer(self)
+        self._timer.setInterval(1000)
+        self._timer.timeout.connect(self.redraw)
+        session.run_changed.connect(self._on_run)
+        session.reported.connect(self._on_report)
+        session.run_ended.connect(lambda *_: self.redraw())
+        session.job_shown.connect(self._on_job)
+        session.model_changed.connect(self._on_model)
+        session.ending.connect(self._timer.stop)
+        if session.is_running:
+            self._on_run()
+        elif session.model_job is not None:
+            self.follow(session.model_job)
+        if session.model is not None:
+            self._on_model(session.model)
+
+    def follow(self, folder: Path) -> None:
+        """Show the curves of a job, and keep them up to date while it runs."""
+        if folder != self.folder:
+            self.folder, self._written = folder, -1
+            self.loss.clear_lines()
+            self.motion.clear_lines()
+        self.redraw()
+        self._timer.start()
+
+    def redraw(self) -> None:
+        """Read the metrics again, if the file has grown."""
+        if self.folder is None:
+            return
+        path = self.folder / "metrics.csv"
+        size = path.stat().st_size if path.is_file() else 0
+        if size != self._written:
+            self._written = size
+            columns = {name: np.array(values) for name, values in read_metrics(self.folder).items()}
+            self.title.setText(f"{self.folder.name} · {self._state()}")
+            if "epoch" in columns:
+                self._draw_training(columns)
+            elif "objective" in columns:
+                self._draw_reconstruction(columns)
+        elif not self.session.is_running and self._timer.isActive() and self._state() != "running":
+            self.title.setText(f"{self.folder.name} · {self._state()}")
+            self._timer.stop()
+
+    def _state(self) -> str:
+        folder = self.folder
+        return (
+            read_job(folder).state if folder is not None and (folder / "job.json").is_file() else "starting"
+        )
+
+    def _draw_training(self, columns: dict[str, np.ndarray]) -> None:
+        self.motion.show()
+        self.loss.setLabel("bottom", "epoch")
+        self.loss.setLabel("left", "loss per particle")
+        for plot, wanted in ((self.loss, LOSS), (self.motion, MOTION)):
+            for column, (name, color, style) in wanted.items():
+                if column in columns:
+                    plot.draw(name, columns["epoch"], columns[column], color, style)
+
+    def _draw_reconstruction(self, columns: dict[str, np.ndarray]) -> None:
+        self.motion.hide()
+        self.latents.hide()
+        self.loss.setLabel("bottom", "iteration")
+        self.loss.setLabel("left", "objective")
+        for rigid in (0, 1):
+            for half in (0, 1):
+                rows = (columns["half"] == half) & (columns["rigid"] == rigid)
+                if rows.any():
+                    name = f"{'rigid' if rigid else 'flexible'}, half {half + 1}"
+                    style = DASHED if rigid else SOLID
+                    self.loss.draw(
+                        name, columns["iteration"][rows], columns["objective"][rows], HALVES[half], style
+                    )
+
+    def _on_run(self) -> None:
+        if self.session.is_running and self.session.run_stage in ("train", "reconstruct"):
+            assert self.session.run_folder is not None
+            self.follow(self.session.run_folder)
+
+    def _on_job(self, job: Job) -> None:
+        if job.stage == "reconstruct":
+            self.follow(job.folder)
+        elif self.session.model_job is not None:
+            self.follow(self.session.model_job)
+
+    def _on_report(self, report: Progress) -> None:
+        preview = report.preview
+        if self.session.run_stage == "train" and isinstance(preview, dict) and "latents" in preview:
+            self._show_latents(preview["latents"])
+
+    def _on_model(self, model: Any) -> None:
+        self._show_latents(model.latents)
+
+    def _show_latents(self, latents: np.ndarray) -> None:
+        """Density of the newest latents, while the training goes on; Explore shows the same, larger."""
+        self.latents.setVisible(self.session.is_running)
+        if self.session.is_running and len(latents):
+            self.latents.show_latents(np.asarray(latents))

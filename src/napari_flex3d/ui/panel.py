@@ -1,0 +1,267 @@
+"""What every stage's dock is made of: the form, Start and Stop, how far it is, and one sentence."""
+
+import time
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QGuiApplication
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_flex3d.io.errors import InputError
+from napari_flex3d.jobs import read_job
+from napari_flex3d.progress import Progress
+from napari_flex3d.ui.forms import ParamsForm
+from napari_flex3d.ui.session import Session
+
+WIDTH = 380
+
+
+class Sentence(QLabel):
+    """One sentence about the state of things; it can be selected and copied."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+
+    def say(self, text: str, *, bad: bool = False, quiet: bool = False) -> None:
+        """Show a text; ``bad`` for an error, ``quiet`` for a hint."""
+        self.setText(text)
+        if self.parentWidget() is not None:
+            self.setVisible(bool(text))
+        self.setStyleSheet("color: #e9967a;" if bad else "color: #9aa2ad;" if quiet else "")
+
+
+class StagePanel(QWidget):
+    """Form, buttons, bar and sentence of one stage.
+
+    Parameters
+    ----------
+    session
+        The viewer's session.
+    stage
+        Name of the stage.
+    verb
+        Text of the button that starts it.
+    """
+
+    def __init__(self, session: Session, stage: str, verb: str = "Start") -> None:
+        super().__init__()
+        self.session, self.stage = session, stage
+        self.form: ParamsForm | None = None
+        self._details = ""
+        self._begun = 0.0
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self.start_button = QPushButton(verb)
+        self.stop_button = QPushButton("Stop")
+        self.stop_button.setToolTip("Stop after the present step; what is finished is kept. Alt-.")
+        self.resume_button = QPushButton("Resume")
+        self.resume_button.setToolTip("Go on with the newest job that was stopped or failed.")
+        self.copy_button = QPushButton("Copy details")
+        self.copy_button.setToolTip("Put the whole error and the end of the log on the clipboard.")
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(True)
+        self.sentence = Sentence("Loading…")
+        buttons = QHBoxLayout()
+        for button in (self.start_button, self.stop_button, self.resume_button, self.copy_button):
+            buttons.addWidget(button)
+        self.resume_button.setVisible(session.stages[stage].resumable)
+        self._layout.addLayout(buttons)
+        self._layout.addWidget(self.bar)
+        self._layout.addWidget(self.sentence)
+        self.start_button.clicked.connect(self.start)
+        self.stop_button.clicked.connect(session.stop)
+        self.resume_button.clicked.connect(self.resume)
+        self.copy_button.clicked.connect(self._copy)
+        self.copy_button.hide()
+        self.bar.hide()
+        session.ready.connect(self._build)
+        session.jobs_changed.connect(self._on_jobs)
+        session.run_changed.connect(self._update)
+        session.reported.connect(self._on_report)
+        session.run_ended.connect(self._on_end)
+        self._build() if session.is_ready else session.prepare()
+        self._update()
+
+    # -- the form ----------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        if self.form is not None:
+            return
+        self.form = ParamsForm(self.session.stages[self.stage].params, self._offered)
+        self.form.changed.connect(self._update)
+        self._layout.insertWidget(0, self.form)
+        self.sentence.say("")
+        self._on_jobs()
+
+    def _offered(self, name: str) -> list[Any]:
+        return self.session.jobs(name)
+
+    def _on_jobs(self) -> None:
+        """Take the finished job of the stage before as the input."""
+        if self.form is None:
+            return
+        self.form.refresh()
+        for name, row in self.form.rows.items():
+            if row.info.path == "job" and row.info.required and name in self.session.current:
+                row.value = self.session.current[name]
+        self._update()
+
+    def fill_from(self, params: dict[str, Any]) -> None:
+        """Show the parameters that a job was run with."""
+        if self.form is not None:
+            self.form.fill(params)
+            self._update()
+
+    # -- running -----------------------------------------------------------------------------------
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the stage that runs is this one."""
+        return self.session.is_running and self.session.run_stage == self.stage
+
+    def start(self) -> None:
+        """Run the stage with the form's values in a new job."""
+        self._begin(resume=False)
+
+    def resume(self) -> None:
+        """Go on with the newest job of this stage that did not reach its end."""
+        self._begin(resume=True)
+
+    def _begin(self, *, resume: bool) -> None:
+        try:
+            if self.form is None:
+                raise InputError("The form is still loading.")
+            folder, params = None, None
+            if resume:
+                job = self._unfinished()
+                if job is None:
+                    raise InputError("There is no stopped job of this stage to go on with.")
+                folder = job.folder
+                params = self.session.stages[self.stage].params.from_record(job.params)
+            self._begun = time.monotonic()
+            self.copy_button.hide()
+            folder = self.session.start(self.stage, params or self.form.params(), resume=folder)
+            self.sentence.say(f"{folder.name} · starting…")
+        except (InputError, ValueError) as error:
+            self.sentence.say(f"Cannot start: {error}", bad=True)
+
+    def _unfinished(self) -> Any:
+        for folder in self.session.jobs(self.stage):
+            job = read_job(folder)
+            if job.state in ("stopped", "failed"):
+                return job
+        return None
+
+    def _update(self) -> None:
+        """Make buttons and bar say what can be done now."""
+        mine, running = self.is_mine, self.session.is_running
+        problem = self.form.problem() if self.form is not None else "The form is still loading."
+        self.start_button.setVisible(not mine)
+        self.stop_button.setVisible(mine)
+        self.resume_button.setVisible(
+            not mine and self.session.stages[self.stage].resumable and self._unfinished() is not None
+        )
+        self.start_button.setEnabled(not running and not problem)
+        self.resume_button.setEnabled(not running)
+        self.start_button.setToolTip(problem or (f"{self.session.run_stage} is running." if running else ""))
+        stopping = mine and self.session.run is not None and self.session.run.is_stopping
+        self.stop_button.setEnabled(mine and not stopping)
+        self.stop_button.setText("Stopping…" if stopping else "Stop")
+        self.bar.setVisible(mine)
+        if problem and self.form is not None and not running and not self._details:
+            self.sentence.say(problem, quiet=True)
+        elif self.sentence.styleSheet() and not self._details and not mine:
+            self.sentence.say("")
+
+    def _on_report(self, report: Progress) -> None:
+        if not self.is_mine or self.session.run_folder is None:
+            return
+        self.bar.setRange(0, max(report.total, 1))
+        self.bar.setValue(report.step)
+        parts = [self.session.run_folder.name]
+        if report.message:
+            parts.append(report.message)
+        left = self._time_left(report)
+        self.sentence.say(" · ".join(parts + ([left] if left else [])))
+
+    def _time_left(self, report: Progress) -> str:
+        gone = time.monotonic() - self._begun
+        if not report.total or report.step < 1 or gone < 5:
+            return ""
+        return f"about {in_words(gone * (report.total - report.step) / report.step)} left"
+
+    def _on_end(self, stage: str, outcome: str, result: Any) -> None:
+        if stage != self.stage:
+            return
+        name = self.session.run_folder.name if self.session.run_folder else stage
+        took = in_words(time.monotonic() - self._begun)
+        self._details = ""
+        if outcome == "failed":
+            self._details = f"{type(result).__name__}: {result}"
+            self.sentence.say(f"{name} failed: {result}", bad=True)
+        elif outcome == "stopped":
+            tail = " Resume goes on from there." if self.session.stages[stage].resumable else ""
+            self.sentence.say(f"{name} was stopped; what was finished is kept.{tail}")
+        else:
+            self.sentence.say(f"{name} is done, in {took}.")
+        self.copy_button.setVisible(outcome == "failed")
+        self._update()
+
+    def _copy(self) -> None:
+        log = self.session.run_folder / "log.txt" if self.session.run_folder else None
+        tail = log.read_text()[-4000:] if log is not None and log.is_file() else ""
+        clipboard: Any = QGuiApplication.clipboard()
+        clipboard.setText(f"{self._details}\n\n{tail}")
+
+
+def in_words(seconds: float) -> str:
+    """Say a length of time as a person does."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+class Dock(QScrollArea):
+    """Frame of a dock: a column that scrolls, and a session that ends with the window.
+
+    Parameters
+    ----------
+    session
+        The viewer's session.
+    intro
+        What the stage takes and gives, in one sentence.
+    """
+
+    def __init__(self, session: Session, intro: str) -> None:
+        super().__init__()
+        self.session = session
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(WIDTH)
+        inside = QWidget()
+        self.column = QVBoxLayout(inside)
+        self.column.setContentsMargins(8, 6, 8, 6)
+        self.intro = Sentence()
+        self.intro.say(intro, quiet=True)
+        self.column.addWidget(self.intro)
+        self.setWidget(inside)
+
+    def showEvent(self, event: Any) -> None:
+        """Tie the session to the window that this dock is in."""
+        super().showEvent(event)
+        self.session.attach(self.window())

@@ -1,0 +1,73 @@
+"""Reader for napari: maps, particle stacks, particle star files and job folders."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from napari_flex3d.io.errors import InputError
+from napari_flex3d.ui.layers import JOB_KEY, LayerData, map_layer, particles_layer, stack_layer
+
+Reader = Callable[[str | Sequence[str]], list[LayerData]]
+
+MAPS = (".mrc", ".map", ".mrc.gz", ".map.gz", ".mrc.bz2", ".map.bz2")
+STACKS = (".mrcs",)
+
+
+def get_reader(path: str | Sequence[str]) -> Reader | None:
+    """Reader for a file or a job folder; None for what is not ours."""
+    first = Path(path if isinstance(path, str) else path[0])
+    name = first.name.lower()
+    if first.is_dir():
+        return read if (first / "job.json").is_file() else None
+    if not name.endswith((*MAPS, *STACKS, ".star")):
+        return None
+    if name.endswith(".star") and "data_" not in _beginning(first):
+        return None
+    return read
+
+
+def read(path: str | Sequence[str]) -> list[LayerData]:
+    """Layers of one or several files or job folders."""
+    paths = [path] if isinstance(path, str) else path
+    return [layer for one in paths for layer in _read_one(Path(one))]
+
+
+def _read_one(path: Path) -> list[LayerData]:
+    name = path.name.lower()
+    if path.is_dir():
+        return _read_job(path)
+    if name.endswith(".star"):
+        return [particles_layer(path)]
+    if name.endswith(STACKS):
+        return [stack_layer(path)]
+    return [map_layer(path)]
+
+
+def _read_job(folder: Path) -> list[LayerData]:
+    """Read a job's maps; docks that are open take the layers' metadata as a request to open the job."""
+    from napari_flex3d.jobs import input_of, read_job
+
+    job = read_job(folder)
+    maps = {
+        "prep": ["map.mrc", "mask.mrc"],
+        "train": ["canonical.mrc"],
+        "reconstruct": ["flex.mrc", "rigid.mrc"],
+    }.get(job.stage, [])
+    paths = [folder / name for name in maps if (folder / name).is_file()]
+    if job.stage == "mesh":
+        paths = [input_of(folder, "prep") / "map.mrc"]
+    if job.stage == "generate":
+        paths = sorted(folder.glob("*/frame_*.mrc"))[:1]
+    if not paths:
+        raise InputError(
+            f"{folder} is a {job.stage} job that has written no map yet; its state is {job.state}."
+        )
+    layers = [map_layer(file) for file in paths]
+    for _, look, _ in layers:
+        look["metadata"] = {JOB_KEY: str(folder)}
+    return layers
+
+
+def _beginning(path: Path) -> str:
+    """First part of a text file, where the first data block of a star file begins."""
+    with path.open("rb") as file:
+        return file.read(1 << 16).decode("utf-8", errors="replace")

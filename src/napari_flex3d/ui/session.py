@@ -1,0 +1,306 @@
+"""What the docks of one viewer share: project folder, jobs, the running stage and the open model."""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_flex3d.io.errors import InputError
+from napari_flex3d.jobs import Job, input_of, read_job
+from napari_flex3d.params import Params
+from napari_flex3d.stages import STAGES, Stage
+from napari_flex3d.stages import run as driven
+from napari_flex3d.ui.run import StageRun
+
+ORDER = tuple(stage.name for stage in STAGES)
+FOLLOW_INTERVAL = 1000
+"""Milliseconds between two looks at a job that runs elsewhere."""
+
+
+class Session(QObject):
+    """One viewer's work. It outlives the docks, which are views on it: closing a dock stops nothing.
+
+    Parameters
+    ----------
+    viewer
+        The viewer; a plugin's proxy of it will do.
+    stages
+        The stages by name.
+    project
+        Folder that new jobs are put into.
+    """
+
+    ready = Signal()
+    """The stages and what they need are loaded."""
+    jobs_changed = Signal()
+    """A job was made, opened or has ended: lists of jobs are out of date."""
+    job_shown = Signal(object)
+    """The `Job` that the person wants to look at."""
+    run_changed = Signal()
+    """A stage was started, asked to stop, or is over."""
+    reported = Signal(object)
+    """The newest `Progress` of the running stage."""
+    run_ended = Signal(str, str, object)
+    """Name of the stage that is over, how it ended, and its result or error."""
+    model_changed = Signal(object)
+    """The `FlexModel` on show; another object after each checkpoint of a training that is followed."""
+    file_dropped = Signal(str, object)
+    """A particle file ("particles") or a map ("map") was opened in the viewer, and its path."""
+    want_monitor = Signal()
+    """The curves should be on show."""
+    ending = Signal()
+    """The window goes: threads and timers have to end now."""
+    said = Signal(str)
+    """A sentence about the model or a job, for the person."""
+
+    def __init__(
+        self, viewer: Any, stages: Mapping[str, Stage] | None = None, project: Path | None = None
+    ) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.stages = dict(stages or {stage.name: stage for stage in STAGES})
+        self.project = project or Path.home() / "flex3d"
+        self.run: StageRun | None = None
+        self.run_stage = ""
+        self.run_folder: Path | None = None
+        self.current: dict[str, Path] = {}
+        self.model: Any = None
+        self.model_job: Path | None = None
+        self.is_ready = False
+        self._loading = False
+        self._checkpoint = ""
+        self._wanted = 0
+        self._known: list[Path] = []
+        self._windows: set[int] = set()
+        self._timer = QTimer(self)
+        self._timer.setInterval(FOLLOW_INTERVAL)
+        self._timer.timeout.connect(self.follow)
+        self.files: dict[str, Path] = {}
+        self._explorer: Any = None
+        viewer.layers.events.inserted.connect(self._on_layer)
+        app = QApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(self.end)
+
+    # -- life --------------------------------------------------------------------------------------
+
+    @staticmethod
+    def of(viewer: Any) -> "Session":
+        """Find the session of a viewer; it is made when it is first asked for."""
+        key = id(getattr(viewer, "__wrapped__", viewer))
+        if key not in _sessions:
+            _sessions[key] = Session(viewer)
+        return _sessions[key]
+
+    @property
+    def explorer(self) -> Any:
+        """The explorer of this viewer, made when a dock first asks for it."""
+        if self._explorer is None:
+            from napari_flex3d.ui.explorer import Explorer
+
+            self._explorer = Explorer(self)
+        return self._explorer
+
+    def prepare(self) -> None:
+        """Load the stages (and torch with them) in a thread, then emit `ready`."""
+        if self.is_ready or self._loading:
+            return
+        self._loading = True
+        worker: Any = create_worker(self._import_stages, _start_thread=False, _ignore_errors=True)
+        worker.errored.connect(lambda error: self.said.emit(f"The stages cannot be loaded: {error}"))
+        worker.returned.connect(lambda _: self._on_ready())
+        worker.start()
+
+    def attach(self, window: QWidget | None) -> None:
+        """End with this window."""
+        if window is not None and id(window) not in self._windows:
+            self._windows.add(id(window))
+            window.destroyed.connect(self.end)
+
+    def end(self) -> None:
+        """Stop what runs, and forget the viewer."""
+        self._timer.stop()
+        if self.run is not None:
+            self.run.stop()
+        self.ending.emit()
+        self.model = self.viewer = None
+        for key in [key for key, session in _sessions.items() if session is self]:
+            del _sessions[key]
+
+    def _import_stages(self) -> bool:
+        for stage in self.stages.values():
+            _ = stage.params
+        importlib.import_module("napari_flex3d.model")
+        return True
+
+    def _on_ready(self) -> None:
+        self.is_ready, self._loading = True, False
+        self.ready.emit()
+
+    # -- jobs --------------------------------------------------------------------------------------
+
+    def jobs(self, stage: str) -> list[Path]:
+        """List the known jobs of a stage, newest first: those of the project and those that were opened."""
+        found = [path.parent for path in self.project.glob("*/job.json")] if self.project.is_dir() else []
+        folders = dict.fromkeys([*self._known, *found])
+        kept = []
+        for folder in folders:
+            try:
+                if read_job(folder).stage == stage:
+                    kept.append(folder)
+            except InputError:
+                continue  # somebody else's job.json, or one that is being deleted
+        return sorted(kept, key=lambda folder: -(folder / "job.json").stat().st_mtime)
+
+    def new_folder(self, stage: str) -> Path:
+        """Name of the next job's folder in the project, such as ``J3-train``."""
+        numbers = (
+            [p.name[1:].split("-")[0] for p in self.project.glob("J*-*")] if self.project.is_dir() else []
+        )
+        highest = max((int(n) for n in numbers if n.isdigit()), default=0)
+        return self.project / f"J{highest + 1}-{stage}"
+
+    def open(self, folder: Path) -> Job:
+        """Look at a job: it and the jobs that it was made from become the current ones of their stages.
+
+        Raises
+        ------
+        InputError
+            If the folder is no job.
+        """
+        job = read_job(Path(folder).resolve())
+        self._adopt(job.folder)
+        self.jobs_changed.emit()
+        if "train" in self.current and job.stage in ("train", "generate", "reconstruct"):
+            self.open_model(self.current["train"])
+        self.job_shown.emit(job)
+        return job
+
+    def _on_layer(self, event: Any) -> None:
+        """Tell the docks that a file or a job folder was opened in the viewer, by menu or by drop."""
+        from napari_flex3d.ui.layers import FILE_KEY, JOB_KEY
+
+        metadata = event.value.metadata
+        if JOB_KEY in metadata:
+            job = Path(metadata[JOB_KEY])
+            if job.resolve() not in self.current.values():
+                QTimer.singleShot(0, lambda: self.viewer is not None and self.open(job))
+        elif FILE_KEY in metadata:
+            path = Path(metadata[FILE_KEY])
+            if path.suffix != ".mrcs":
+                kind = "particles" if path.suffix == ".star" else "map"
+                self.files[kind] = path
+                self.file_dropped.emit(kind, path)
+
+    def _adopt(self, folder: Path) -> None:
+        """Make a job and its inputs the current ones."""
+        job = read_job(folder)
+        self.current[job.stage] = folder
+        if folder not in self._known:
+            self._known.insert(0, folder)
+        for name in job.record.get("inputs", {}):
+            try:
+                place = input_of(folder, name)
+            except InputError:
+                continue
+            if (place / "job.json").is_file():
+                self._adopt(place)
+
+    # -- running a stage ---------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a stage runs in this window."""
+        return self.run is not None and not self.run.is_over
+
+    def start(self, stage: str, params: Params, *, resume: Path | None = None) -> Path:
+        """Run a stage in a new job of the project, or go on with a stopped one; returns the job's folder."""
+        if self.is_running:
+            raise InputError(f"{self.run_stage} is running; stop it first or wait.")
+        folder = resume or self.new_folder(stage)
+        entry = self.stages[stage]
+        self.run = StageRun(lambda: driven(entry, params, folder, resume=resume is not None), self)
+        self.run_stage, self.run_folder = stage, folder
+        self.run.reported.connect(self.reported)
+        self.run.ended.connect(self._on_ended)
+        self.run.start()
+        self.run_changed.emit()
+        if stage == "train":
+            self.open_model(folder)
+        return folder
+
+    def stop(self) -> None:
+        """Ask the running stage to stop."""
+        if self.run is not None:
+            self.run.stop()
+            self.run_changed.emit()
+
+    def _on_ended(self, outcome: str, result: Any) -> None:
+        folder = self.run_folder
+        if folder is not None and (folder / "job.json").is_file():
+            if outcome == "done" or (folder / "latest").is_file():
+                self._adopt(folder)
+            elif folder not in self._known:
+                self._known.insert(0, folder)
+        self.follow()
+        self.jobs_changed.emit()
+        self.run_changed.emit()
+        self.run_ended.emit(self.run_stage, outcome, result)
+
+    # -- the model on show -------------------------------------------------------------------------
+
+    def open_model(self, train_job: Path) -> None:
+        """Load the newest checkpoint of a training, and follow it for as long as it runs."""
+        if train_job != self.model_job:
+            self.model, self._checkpoint = None, ""
+        self.model_job = train_job
+        self.follow()
+
+    def follow(self) -> None:
+        """Load the model again if the training has written another checkpoint."""
+        job = self.model_job
+        if job is None:
+            return
+        latest = job / "latest"
+        newest = latest.read_text().strip() if latest.is_file() else ""
+        if newest and newest != self._checkpoint:
+            self._checkpoint = newest
+            self._load(job / newest)
+        self._timer.start() if self.is_followed else self._timer.stop()
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the training of the model on show still runs, here or elsewhere."""
+        if self.is_running and self.run_folder == self.model_job:
+            return True
+        try:
+            return self.model_job is not None and read_job(self.model_job).state == "running"
+        except InputError:
+            return False
+
+    def _load(self, checkpoint: Path) -> None:
+        self._wanted += 1
+        wanted = self._wanted
+        worker: Any = create_worker(load, checkpoint, _start_thread=False, _ignore_errors=True)
+        worker.returned.connect(lambda model: self._on_model(wanted, model))
+        worker.errored.connect(lambda error: self.said.emit(str(error)))
+        worker.start()
+
+    def _on_model(self, wanted: int, model: Any) -> None:
+        if wanted == self._wanted and self.viewer is not None:  # else overtaken, or the window is gone
+            self.model = model
+            self.model_changed.emit(model)
+
+
+def load(checkpoint: Path) -> Any:
+    """Load a model; the first call loads torch, so it belongs in a thread."""
+    from napari_flex3d.model import load_model
+
+    return load_model(checkpoint)
+
+
+_sessions: dict[int, Session] = {}

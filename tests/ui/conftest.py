@@ -1,0 +1,264 @@
+"""A viewer's session on toy stages: they drive real jobs and write real files, in fractions of a second."""
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+pytest.importorskip("pyqtgraph")
+
+import torch
+from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QApplication
+from superqt.utils import WorkerBase
+
+from napari_flex3d import stages
+from napari_flex3d.io.files import atomic
+from napari_flex3d.io.mrc import read_map, write_map, write_stack
+from napari_flex3d.jobs import input_of
+from napari_flex3d.mesh import TetMesh, regular_mesh
+from napari_flex3d.model import FlexModel, FlowGenerator, save_model
+from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
+from napari_flex3d.progress import Progress
+from napari_flex3d.ui.session import Session
+
+BOX, PIXEL_SIZE = 32, 4.0
+ORIGIN = (10.0, -20.0, 30.0)
+
+Steps = Generator[Progress, None, dict[str, Any]]
+
+
+def hinge_map() -> np.ndarray:
+    """Two lobes joined by a neck."""
+    z, y, x = np.mgrid[:BOX, :BOX, :BOX] - BOX // 2
+    lobes = [(-5, 0, 0, 4.0, 1.0), (6, 2, -2, 3.4, 0.9), (0, 1, -1, 2.2, 0.8), (8, 6, 2, 2.0, 0.6)]
+    blobs = [
+        h * np.exp(-((x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2) / (2 * s**2)) for a, b, c, s, h in lobes
+    ]
+    return np.sum(blobs, axis=0).astype(np.float32)
+
+
+def hinge_model(dims: int = 2, particles: int = 400, bend: float = 0.35) -> FlexModel:
+    """A model that bends the right lobe about z with the first latent and about y with the second."""
+    canonical = hinge_map()
+    mask = canonical > 0.08
+    mesh, _ = regular_mesh(mask, PIXEL_SIZE, 8)
+    rigid = 0.5 + 0.5 * (mesh.vertices[mesh.cells].mean(1)[:, 0] < 0)
+    mesh = TetMesh(mesh.vertices, mesh.cells, rigid.astype(np.float32), mesh.segment)
+    x, y, z = mesh.vertices.T
+    arm = np.clip(x, 0, None)
+    fields = [np.stack([-bend * y * (x > 0), bend * arm, 0 * x], 1), np.stack([0 * x, 0 * x, bend * arm], 1)]
+    mass = torch.ones(len(mesh.vertices))
+    generator = FlowGenerator(dims, torch.from_numpy(mesh.vertices), mass, layers=1, hidden_units=4)
+    with torch.no_grad():
+        for k in range(dims):
+            generator.weight[k] = torch.from_numpy(fields[k % 2].ravel().astype(np.float32))
+    random = np.random.default_rng(1)
+    standard = random.normal(size=(particles, dims)).astype(np.float32)
+    standard[:, 0] += np.where(random.random(particles) < 0.5, -1.2, 1.2)
+    return FlexModel(
+        mesh=mesh,
+        generator=generator,
+        canonical=canonical,
+        mask=mask,
+        pixel_size=PIXEL_SIZE,
+        standard=standard,
+        covariance=np.tile(np.eye(dims, dtype=np.float32) * 0.01, (particles, 1, 1)),
+        held_out=np.zeros(particles, bool),
+        half=(np.arange(particles) % 2).astype(np.uint8),
+        latent_scale=np.full(dims, 0.45, np.float32),
+        facts={"epoch": 1, "origin": list(ORIGIN)},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyPrepParams(Params):
+    particles: Path = param(REQUIRED, "Particles.", positional=True, path="file", suffixes=(".star", ".cs"))
+    map: Path = param(REQUIRED, "Consensus map.", path="file", suffixes=(".mrc", ".map"))
+    mask: Path | None = param(None, "Mask.", path="file")
+    train_box: int = param(32, "Training box.", unit="px", low=16, high=512, step=2)
+    sign: Literal["auto", "bright", "dark"] = param("auto", "Sign of the images.", advanced=True)
+
+
+def toy_prep(params: ToyPrepParams, out: Path) -> Steps:
+    volume = read_map(params.map)
+    with write_stack(out / "particles_train.mrcs", BOX, PIXEL_SIZE) as stack:
+        for step in range(3):
+            stack.append(np.random.default_rng(step).normal(size=(8, BOX, BOX)))
+            yield Progress(step + 1, 3, "Reading particles")
+    write_map(out / "map.mrc", volume.data, like=volume)
+    write_map(out / "map_train.mrc", volume.data, like=volume)
+    write_map(out / "mask.mrc", (volume.data > 0.05).astype(np.float32), like=volume)
+    return {"particles": 24, "pixel_size": PIXEL_SIZE, "sign": "bright", "hand": "as given"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyMeshParams(Params):
+    prep: Path = param(REQUIRED, "Prep job.", positional=True, path="job")
+    cells: int = param(20, "Cells across the box.", low=4, high=40)
+    connections: str | None = param(None, "Connections, such as 0>1.")
+
+
+def toy_mesh(params: ToyMeshParams, out: Path) -> Steps:
+    yield Progress(0, 1, "Cutting the lattice")
+    hinge_model().mesh.save(out / "mesh.npz")
+    return {"vertices": 99, "cells": 300, "components": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyTrainParams(Params):
+    mesh: Path = param(REQUIRED, "Mesh job.", positional=True, path="job")
+    latent_dims: int = param(2, "Latent coordinates.", low=1, high=16, cryosparc="Number of latent dims")
+    epochs: int = param(4, "Epochs.", low=1, high=1000)
+    rigidity: AutoFloat = param(2.0, "Rigidity.", low=0, high=1000)
+    learning_rate: float = param(1e-4, "Step.", low=0, high=1, advanced=True)
+    seconds: float = param(0.0, "Seconds per epoch.", low=0, high=100, advanced=True)
+    fail: str | None = param(None, "Message to fail with.", advanced=True)
+
+
+def toy_train(params: ToyTrainParams, out: Path) -> Steps:
+    for epoch in range(1, params.epochs + 1):
+        end = time.monotonic() + params.seconds
+        while time.monotonic() < end:
+            time.sleep(0.02)
+            yield Progress(epoch - 1, params.epochs, f"epoch {epoch} of {params.epochs}")
+        if params.fail and epoch == 2:
+            raise RuntimeError(params.fail)
+        model = hinge_model(params.latent_dims, bend=0.35 * epoch / params.epochs)
+        save_model(out / f"checkpoint-{epoch:03d}", model)
+        with atomic(out / "latest") as path:
+            path.write_text(f"checkpoint-{epoch:03d}")
+        loss = 1 + 0.3 * np.exp(-epoch / 3)
+        metrics = {
+            "epoch": epoch,
+            "loss": loss,
+            "loss_held_out": loss + 0.02,
+            "rigid_loss": 1.31,
+            "rigid_loss_held_out": 1.32,
+            "displacement_rms": 3.0 * epoch / params.epochs,
+            "displacement_max": 11.0 * epoch / params.epochs,
+        }
+        preview = {"latents": model.latents, "displacements": model.displacements(model.latents[:5])}
+        yield Progress(epoch, params.epochs, f"epoch {epoch} of {params.epochs}", metrics, preview)
+    write_map(out / "canonical.mrc", model.canonical, pixel_size=PIXEL_SIZE, origin=ORIGIN)
+    return {"epochs": params.epochs, "loss_held_out": 1.04, "rigid_loss_held_out": 1.32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyGenerateParams(Params):
+    train: Path = param(REQUIRED, "Train job.", positional=True, path="job")
+    axis: tuple[int, ...] = param((), "Axes.")
+    frames: int = param(41, "Frames.", low=2, high=1000)
+
+
+def toy_generate(params: ToyGenerateParams, out: Path) -> Steps:
+    yield Progress(1, 1, "Writing frames")
+    return {"frames": params.frames}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyReconstructParams(Params):
+    train: Path = param(REQUIRED, "Train job.", positional=True, path="job")
+    max_iterations: int = param(20, "Iterations.", low=1, high=1000)
+    rigid_twin: bool = param(True, "Also reconstruct without motion.")
+
+
+def toy_reconstruct(params: ToyReconstructParams, out: Path) -> Steps:
+    volume = read_map(input_of(params.train.parent / "mesh", "prep") / "map.mrc") if False else None
+    assert volume is None
+    for iteration in range(3):
+        for half in (0, 1):
+            metrics = {"half": half, "rigid": 0, "iteration": iteration, "objective": 1 / (1 + iteration)}
+            yield Progress(iteration, 3, "Solving", metrics)
+    for name in ("flex", "rigid"):
+        write_map(out / f"{name}.mrc", hinge_map(), pixel_size=PIXEL_SIZE, origin=ORIGIN)
+    lines = ["shell,frequency,resolution,flex_corrected,rigid_corrected"]
+    for shell in range(1, 16):
+        f = shell / (BOX * PIXEL_SIZE)
+        lines.append(f"{shell},{f},{1 / f},{np.exp(-((f / 0.08) ** 4))},{np.exp(-((f / 0.06) ** 4))}")
+    with atomic(out / "fsc.csv") as path:
+        path.write_text("\n".join(lines) + "\n")
+    return {
+        "flex": {"fsc143_A": 10.6, "fsc05_A": 13.7},
+        "rigid": {"fsc143_A": 14.1, "fsc05_A": 18.3},
+        "training_limit_A": 12.0,
+    }
+
+
+def toy_stages() -> dict[str, Any]:
+    """The stages by name, as `stages.run` takes them."""
+    parts = {
+        "prep": (ToyPrepParams, toy_prep),
+        "mesh": (ToyMeshParams, toy_mesh),
+        "train": (ToyTrainParams, toy_train),
+        "generate": (ToyGenerateParams, toy_generate),
+        "reconstruct": (ToyReconstructParams, toy_reconstruct),
+    }
+    return {
+        name: SimpleNamespace(
+            name=name, title=name, resumable=name == "train", params=params, function=function
+        )
+        for name, (params, function) in parts.items()
+    }
+
+
+def run_toys(project: Path, last: str = "reconstruct", **train: Any) -> dict[str, Path]:
+    """Run the toy stages one after the other; the job folders by stage."""
+    project.mkdir(parents=True, exist_ok=True)
+    write_map(project / "consensus.mrc", hinge_map(), pixel_size=PIXEL_SIZE, origin=ORIGIN)
+    (project / "particles.star").write_text("data_particles\n")
+    toys, jobs = toy_stages(), {}
+    given: dict[str, dict[str, Any]] = {
+        "prep": {"particles": project / "particles.star", "map": project / "consensus.mrc"},
+        "mesh": {"prep": project / "J1-prep"},
+        "train": {"mesh": project / "J2-mesh", **train},
+        "reconstruct": {"train": project / "J3-train"},
+    }
+    for number, (name, values) in enumerate(given.items(), 1):
+        jobs[name] = project / f"J{number}-{name}"
+        for _ in stages.run(toys[name], toys[name].params(**values), jobs[name]):
+            pass
+        if name == last:
+            break
+    return jobs
+
+
+@pytest.fixture(scope="session")
+def toy_jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Finished jobs of all toy stages. Read only."""
+    return run_toys(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaks(qapp: QApplication) -> Iterator[None]:
+    """No test leaves a thread, a worker or a window behind."""
+    torch.zeros(2).sum()  # torch's own pool, if any, comes before the count
+    threads, windows = set(threading.enumerate()), set(map(id, QApplication.topLevelWidgets()))
+    yield
+    QThreadPool.globalInstance().waitForDone(5000)
+    for _ in range(3):
+        QApplication.processEvents()
+        gc.collect()
+    assert QThreadPool.globalInstance().activeThreadCount() == 0
+    assert not WorkerBase._worker_set
+    left = [thread.name for thread in set(threading.enumerate()) - threads if thread.is_alive()]
+    assert not [name for name in left if "flex3d" in name], left
+    shown = [w for w in QApplication.topLevelWidgets() if id(w) not in windows and w.isVisible()]
+    assert not shown
+
+
+@pytest.fixture
+def session(make_napari_viewer: Callable[..., Any], tmp_path: Path) -> Iterator[Session]:
+    """A session on toy stages with a shown viewer."""
+    viewer = make_napari_viewer(ndisplay=3, show=True)
+    session = Session(viewer, toy_stages(), tmp_path / "project")
+    yield session
+    session.end()
