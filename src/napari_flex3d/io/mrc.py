@@ -283,7 +283,7 @@ def _permuted(layout: Layout, raw: NDArray[Any]) -> tuple[Floats, list[int]]:
     if sorted(axes) != [0, 1, 2]:  # files of some programs leave the three at zero
         axes = [0, 1, 2]
     order = [2 - axes.index(axis) for axis in (2, 1, 0)]
-    return np.ascontiguousarray(raw.transpose(order), dtype=np.float32), axes
+    return np.array(raw.transpose(order), dtype=np.float32, order="C"), axes
 
 
 def _header(shape: tuple[int, ...], pixel_size: float, dtype: DTypeLike, *, stack: bool) -> Any:
