@@ -189,7 +189,7 @@ def _curves(job: Job) -> Iterator[str]:
             caption = (
                 "The motion was learned below the training limit; beyond it, the half-maps are independent."
             )
-            yield page.figure(figures.fourier_shell_correlation(table, limit), caption, broad=True)
+            yield page.figure(figures.fourier_shell_correlation(table, limit), caption)
         if metrics.get("objective"):
             yield page.figure(figures.objectives(metrics))
 
@@ -230,7 +230,7 @@ def _params(job: Job) -> str:
     known = {s.name: s for s in STAGES}
     infos = {i.name: i for i in known[job.stage].params.describe()} if job.stage in known else {}
     rows, marks = [], []
-    for name, found in job.record["params"].items():
+    for name, found in (job.record["params"] | job.record.get("inputs", {})).items():
         info = infos.get(name)
         default = None if info is None or info.required else info.default
         changed = info is not None and not info.required and found != _as_recorded(default)

@@ -126,14 +126,14 @@ def fourier_shell_correlation(table: Mapping[str, Sequence[float]], limit: float
         axes.text(frequency[-1], 0.155, "0.143", ha="right", fontsize=8)
         if limit:
             axes.axvline(1 / limit, color=HELD_OUT, linewidth=1)
-            axes.text(1 / limit, 1.0, " training limit", color=HELD_OUT, fontsize=8, va="top")
+            axes.text(1 / limit, 0.5, "training limit", color=HELD_OUT, fontsize=8, rotation=90, ha="right")
         ticks = [f for f in axes.get_xticks() if 0 < f <= frequency[-1]]
         axes.set_xticks(ticks, [f"{1 / f:.3g}" for f in ticks])
         axes.set(xlabel="resolution (Å)", ylabel="FSC", title="Fourier shell correlation")
         axes.set(ylim=(-0.05, 1.05), xlim=(0, frequency[-1]))
         axes.legend(fontsize=8, loc="lower left")
 
-    return draw(paint, width=6)
+    return draw(paint)
 
 
 def latents(table: Mapping[str, Sequence[float]]) -> str:
