@@ -1,0 +1,142 @@
+"""Latents of particles: Gauss-Newton steps, their posterior covariance, the prior."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from napari_flex3d.model import FlowGenerator
+from napari_flex3d.ops.projection import Body, place, project, project_tangent
+from napari_flex3d.particles import ParticleBatch
+
+LARGEST_STEP = 1.0
+"""No Gauss-Newton step is longer than one standard deviation of the latents."""
+
+FARTHEST = 4.0
+"""Latents stay within so many standard deviations."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the images of a batch are compared with: a map on its mesh, at the box of the images.
+
+    Parameters
+    ----------
+    values
+        Density of the body's voxels, in the images' units.
+    body
+        Voxels and their cells.
+    box_size, pixel_size
+        Of the images.
+    weight
+        One over noise power, times multiplicity, for each coefficient of an image (box, half); zero beyond the
+        resolution limit. Losses are therefore in units of the noise.
+    """
+
+    values: Tensor
+    body: Body
+    box_size: int
+    pixel_size: float
+    weight: Tensor
+
+    def images(self, batch: ParticleBatch, displacements: Tensor | None) -> Tensor:
+        """Transforms of the model images (B, box, half); displacements (B, P, 3) or None for the map at rest."""
+        rest = self.body.vertices[None]
+        vertices = place(
+            batch.rotation, rest if displacements is None else rest + displacements, self.pixel_size
+        )
+        return batch.transfer * project(self.values, vertices, self.body, self.box_size)
+
+    def loss(self, batch: ParticleBatch, displacements: Tensor | None) -> Tensor:
+        """Half the squared misfit of each particle (B), in units of the noise."""
+        misfit = batch.transform - self.images(batch, displacements)
+        return 0.5 * (self.weight * (misfit.real.square() + misfit.imag.square())).sum((-2, -1))
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Prior on standardised latents: unit Gaussian, or a power of the latents on the displayed scale.
+
+    Parameters
+    ----------
+    strength, power
+        None for the unit Gaussian; otherwise the penalty is ``strength * sum_k |s_k z_k|^power``.
+    scale
+        Displayed latent = standardised latent times this (K).
+    """
+
+    strength: float | None
+    power: float
+    scale: Tensor
+
+    def energy(self, latents: Tensor) -> Tensor:
+        """Penalty of each latent, (B)."""
+        if self.strength is None:
+            return 0.5 * latents.square().sum(-1)
+        return self.strength * (latents * self.scale).abs().pow(self.power).sum(-1)
+
+    def gradient(self, latents: Tensor) -> Tensor:
+        """Its gradient, (B, K)."""
+        if self.strength is None:
+            return latents
+        shown = latents * self.scale
+        return self.strength * self.power * self.scale * shown.sign() * shown.abs().pow(self.power - 1)
+
+    def curvature(self, latents: Tensor) -> Tensor:
+        """Diagonal of its Hessian, (B, K)."""
+        if self.strength is None:
+            return torch.ones_like(latents)
+        factor = self.strength * self.power * (self.power - 1)
+        return factor * self.scale.square() * (latents * self.scale).abs().pow(self.power - 2) + 1e-3
+
+
+@torch.no_grad()
+def gauss_newton(
+    scene: Scene, batch: ParticleBatch, generator: FlowGenerator, latents: Tensor, prior: Prior
+) -> tuple[Tensor, Tensor]:
+    """One damped Gauss-Newton step on the latents of a batch.
+
+    Parameters
+    ----------
+    scene, batch
+        The map and the particles.
+    generator
+        Flow generator.
+    latents
+        Present latents (B, K), standardised scale.
+    prior
+        Prior on them.
+
+    Returns
+    -------
+    latents
+        (B, K).
+    covariance
+        Posterior covariance (B, K, K): the inverse of ``J^T J`` plus the prior's curvature.
+    """
+    displacements, jacobian = generator.with_jacobian(latents)
+    rotation, pixel = batch.rotation, scene.pixel_size
+    vertices = place(rotation, scene.body.vertices[None] + displacements, pixel)
+    motion = torch.einsum("bij,bkpj->bkpi", rotation[:, :2], jacobian) / pixel
+    products = project_tangent(scene.values, vertices, motion.contiguous(), scene.body, scene.box_size)
+    products = products * batch.transfer[:, None]
+    residual = batch.transform - products[:, 0]
+    tangents = products[:, 1:]
+    weighted = tangents.conj() * scene.weight
+    precision = torch.einsum("bkyx,blyx->bkl", weighted, tangents).real
+    pull = torch.einsum("bkyx,byx->bk", weighted, residual).real
+    precision = precision + torch.diag_embed(prior.curvature(latents))
+    step = torch.linalg.solve(precision, pull - prior.gradient(latents))
+    length = step.norm(dim=-1, keepdim=True)
+    step = step * (LARGEST_STEP / length.clamp(min=LARGEST_STEP))
+    return (latents + step).clamp(-FARTHEST, FARTHEST), torch.linalg.inv(precision)
+
+
+@torch.no_grad()
+def best_trial(
+    scene: Scene, batch: ParticleBatch, generator: FlowGenerator, trials: Tensor, prior: Prior
+) -> Tensor:
+    """The best of some trial latents (T, B, K) for every particle of a batch, (B, K)."""
+    scores = torch.stack([scene.loss(batch, generator(trial)) + prior.energy(trial) for trial in trials])
+    best = scores.argmin(0)
+    return trials[best, torch.arange(trials.shape[1])]
