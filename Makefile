@@ -1,0 +1,36 @@
+# On a new machine: "make demo" or "make test". Both set up what they need, once.
+#   make demo             the whole way on the bundled sample; ends in napari, or with HEADLESS=1 in a report
+#   make test             formatting, lint, types, import rule, tests
+#   make docs-parameters  write docs/parameters.md anew from the declarations
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint docs-parameters clean
+
+BIN := .venv/bin
+DEMO ?= demo
+HEADLESS ?=
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile
+
+setup:
+	@.ci/setup
+
+demo: setup
+	$(BIN)/flex3d demo -o $(DEMO) $(if $(HEADLESS),--headless)
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs-parameters: setup
+	$(BIN)/python docs/write_parameters.py
+
+clean:
+	rm -rf demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
