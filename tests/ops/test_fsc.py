@@ -83,9 +83,7 @@ def test_random_phases_keep_amplitudes_and_everything_below_the_shell():
 def test_correction_takes_away_what_a_tight_mask_brings():
     signal = fourier.low_pass(noise(0), 0.15) * 6 + 1
     halves = [signal + noise(seed) for seed in (1, 2)]
-    mask = (
-        (radius() < 12) & (fourier.low_pass(noise(3), 0.25) > 0)
-    ).float()  # hard and ragged: as bad as can be
+    mask = ((radius() < 12) & (fourier.low_pass(noise(3), 0.25) > 0)).float()  # hard, ragged
     unmasked, masked, corrected = corrected_fsc(*halves, mask)
     beyond = slice(14, 24)  # no signal there
     assert masked[beyond].mean() > 0.1
