@@ -26,7 +26,7 @@ test: setup lint
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy src/napari_flex3d
 	$(BIN)/lint-imports
 
 docs-parameters: setup
