@@ -22,6 +22,7 @@ from napari_flex3d.ops.elasticity import (
     inverted_cells,
     rigidity_energy,
     shape_gradients,
+    stiffness,
 )
 from napari_flex3d.ops.fourier import multiplicity, radii, shells, soft_edge
 from napari_flex3d.ops.projection import Body, rigid_body
@@ -31,8 +32,16 @@ RESOLUTION_LIMIT = 0.4
 """Cycles per pixel that training sees at its end: 80 % of the Nyquist frequency."""
 
 FIRST_LIMIT = 0.25
+"""Cycles per pixel that the first epoch sees."""
+
+RIGIDITY_UNIT = 1000.0
+"""Rigidity counts thousandths of the volume-mean energy: the same at any number of cells (`docs/decisions.md`)."""
+
 RIGIDITY_SAMPLE = 4
+"""Particles of a batch on which the rigidity energy is evaluated; it is smooth in the latent, so few will do."""
+
 TRIAL_EPOCHS = 4
+"""Epochs in which a few trial latents are scored before each Gauss-Newton step."""
 
 
 class FitParams(Protocol):
@@ -182,11 +191,11 @@ def begin(setup: Setup, density: NDArray[np.float32], layers: int, hidden_units:
     )
 
 
-def elastic_modes(mesh: TetMesh, mass: Tensor, count: int = 200) -> Tensor:
-    """Softest elastic modes of the mesh, (M, P * 3), without the six rigid ones.
+def elastic_modes(mesh: TetMesh, mass: Tensor, count: int = 120) -> Tensor:
+    """Softest elastic modes of the mesh, (M, P * 3); the first six are its rigid motions.
 
     Eigenvectors of the rigidity energy at rest in the metric of the mass, scaled to the same energy, so that soft
-    motions are the easiest to learn.
+    motions are the easiest to learn; rigid motions, which cost nothing, are as large as the softest that does.
 
     Parameters
     ----------
@@ -205,7 +214,7 @@ def elastic_modes(mesh: TetMesh, mass: Tensor, count: int = 200) -> Tensor:
     below = -1e-3 * energy.diagonal().sum() / inertia.diagonal().sum() / size
     found = min(count + 6, size - 2)
     value, mode = eigsh(energy, k=found, M=inertia, sigma=below, v0=np.ones(size))
-    return torch.from_numpy((mode[:, 6:] / np.sqrt(value[6:])).T.copy()).float()
+    return torch.from_numpy((mode / np.sqrt(value.clip(min=value[6]))).T.copy()).float()
 
 
 def vertex_mass(values: Tensor, body: Body) -> Tensor:
@@ -340,7 +349,7 @@ def _rigidity(setup: Setup, displacements: Tensor) -> Tensor:
     cells = torch.from_numpy(mesh.cells)
     rest = torch.from_numpy(mesh.vertices)
     inverse, volume = shape_gradients(rest, cells)
-    weight = torch.from_numpy(mesh.rigidity) * volume / volume.mean()
+    weight = torch.from_numpy(mesh.rigidity) * volume * (RIGIDITY_UNIT / volume.sum())
     return rigidity_energy(rest + displacements, cells, inverse, weight)
 
 

@@ -28,9 +28,9 @@ class FlowGenerator(nn.Module):
     """Network from a latent to the displacement of every mesh vertex.
 
     A multilayer perceptron whose last layer is linear without bias and speaks in elastic modes of the mesh, the
-    softest first and largest. The six rigid motions are not among the modes: they belong to the pose. Because the last
-    layer is linear, the mean displacement over the particles, which belongs to the canonical map, and the scale of the
-    latents, which is a gauge, can be taken out exactly and at no cost.
+    softest first and largest. Rigid motions are among them as long as poses are held (`docs/decisions.md`). Because
+    the last layer is linear, the mean displacement over the particles, which belongs to the canonical map, and the
+    scale of the latents, which is a gauge, can be taken out exactly and at no cost.
 
     Parameters
     ----------
@@ -54,7 +54,9 @@ class FlowGenerator(nn.Module):
     modes: Tensor
     mass: Tensor
 
-    def __init__(self, latent_dims: int, modes: Tensor, mass: Tensor, layers: int = 6, hidden_units: int = 64):
+    def __init__(
+        self, latent_dims: int, modes: Tensor, mass: Tensor, layers: int = 6, hidden_units: int = 64
+    ):
         super().__init__()
         self.latent_dims = latent_dims
         sizes = [latent_dims] + [hidden_units] * layers

@@ -1,0 +1,340 @@
+"""The stage "train": canonical map, flow generator and latents from the particles of a mesh job."""
+
+import copy
+import csv
+import warnings
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, begin, fit, latent_scale, set_up
+from napari_flex3d.io.cs import write_latents_cs
+from napari_flex3d.io.errors import InputError, InputWarning
+from napari_flex3d.io.files import atomic
+from napari_flex3d.io.mrc import Volume, read_map, write_map
+from napari_flex3d.io.star import read_star, write_star
+from napari_flex3d.jobs import input_of
+from napari_flex3d.mesh import TetMesh
+from napari_flex3d.model import LATENT_BORDER, FlexModel, load_state, save_model
+from napari_flex3d.ops.fourier import resample3
+from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
+from napari_flex3d.particles import Particles
+from napari_flex3d.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainParams(Params):
+    """Parameters of the stage "train"."""
+
+    mesh: Path = param(REQUIRED, "The mesh job.", positional=True, path="job")
+    latent_dims: int = param(2, "Latent coordinates of a particle.", low=1, high=16, cryosparc="flex_K")
+    epochs: int = param(16, "Passes over all particles.", low=1, high=1000)
+    rigidity: float = param(
+        2.0,
+        "Strength of the rigidity prior. Higher is stiffer; lower it when the motion looks too small, raise it "
+        "when the density wobbles.",
+        low=0,
+        high=1e6,
+        step=0.01,
+        cryosparc="flex_sv_lam",
+    )
+    centering: AutoFloat = param(
+        "auto",
+        "Pull of the latents to the centre: auto for a unit prior on standardised latents, or CryoSPARC's number.",
+        low=0,
+        high=1e6,
+        step=0.1,
+        cryosparc="flex_latent_prior_lam",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = param(
+        "auto", "Where to compute; auto takes the GPU if any."
+    )
+    held_out: float = param(
+        5.0,
+        "Share of the particles kept out of the fit of motion and map, to judge it.",
+        unit="%",
+        low=0,
+        high=50,
+    )
+    centering_power: float = param(
+        4.0,
+        "Power of the latents in a centering given as a number.",
+        low=2,
+        high=16,
+        step=0.1,
+        advanced=True,
+        cryosparc="flex_latent_prior_pow",
+    )
+    latent_noise: float = param(
+        0.15,
+        "Standard deviation of the noise added to latents while motion and map are fitted.",
+        low=0,
+        high=2,
+        step=0.01,
+        advanced=True,
+        cryosparc="flex_latent_samp_std",
+    )
+    layers: int = param(
+        6, "Layers of the flow generator.", low=1, high=32, advanced=True, cryosparc="flex_num_layers"
+    )
+    hidden_units: int = param(
+        64, "Units of a layer.", low=4, high=1024, advanced=True, cryosparc="flex_hidden_units"
+    )
+    flow_lr: float = param(
+        5e-3,
+        "Learning rate of the flow generator at the start.",
+        low=0,
+        high=1,
+        step=1e-5,
+        advanced=True,
+        cryosparc="flex_lr_flex_init",
+    )
+    flow_lr_final: float = param(
+        5e-4,
+        "Learning rate of the flow generator at the end.",
+        low=0,
+        high=1,
+        step=1e-5,
+        advanced=True,
+        cryosparc="flex_lr_flex_final",
+    )
+    density_lr: float = param(
+        1.0,
+        "Newton steps of the canonical map in an epoch.",
+        low=0,
+        high=10,
+        step=0.01,
+        advanced=True,
+        cryosparc="flex_lr_density",
+    )
+    freeze_density: bool = param(False, "Keep the consensus map as canonical map.", advanced=True)
+    freeze_latents: bool = param(False, "Keep the first latents.", advanced=True)
+    seed: int = param(0, "Seed of everything random.", low=0, high=2**31 - 1, advanced=True)
+
+
+def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str, Any]]:
+    """Train a flexible model; after a stop, from the newest checkpoint in ``out``.
+
+    Writes a checkpoint after every epoch, and at the end ``latents.csv``, ``latents.star``, ``latents.cs``,
+    ``canonical.mrc``, ``loss.png`` and ``latents.png``.
+
+    Raises
+    ------
+    InputError
+        If the device is not there, or there are too few particles.
+    """
+    _check_device(params.device)
+    prep = input_of(params.mesh, "prep")
+    particles = Particles.open(prep, "train")
+    if len(particles) < 20:
+        raise InputError(f"{prep} has {len(particles)} particles; training needs at least 20.")
+    density = read_map(prep / "map_train.mrc")
+    mask = _mask(params.mesh, density)
+    yield Progress(0, 0, f"{len(particles)} particles, {int(mask.sum())} voxels: tying voxels to the mesh")
+    setup = set_up(particles, TetMesh.load(params.mesh / "mesh.npz"), mask, params.held_out / 100, params)
+    scaled = density.data * mask * particles.map_scale
+    state = begin(setup, scaled.astype(np.float32), params.layers, params.hidden_units)
+    history: list[dict[str, float]] = []
+    if (out / "latest").is_file():
+        folder = out / (out / "latest").read_text().strip()
+        previous, tensors = load_state(folder)
+        state.restore(tensors)
+        history = previous.facts["history"]
+        yield Progress(state.epoch, params.epochs, f"Going on after epoch {state.epoch}")
+    for done, total, metrics in fit(setup, state):
+        if not metrics:
+            yield Progress(done, total)
+            continue
+        history.append(metrics)
+        model = _model(setup, state, history)
+        _checkpoint(out, model, state)
+        yield Progress(done, total, _in_words(metrics, params.epochs), metrics, _preview(model))
+    for sentence in diagnose(history, params.rigidity, particles.pixel_size):
+        warnings.warn(sentence, InputWarning, stacklevel=2)
+    model = _model(setup, state, history)
+    write_latents(out, prep, model)
+    write_map(out / "canonical.mrc", model.canonical, like=density)
+    draw_losses(out / "loss.png", history)
+    draw_latents(out / "latents.png", model)
+    last = history[-1]
+    return {
+        "particles": len(particles),
+        "held_out": int(setup.held_out.sum()),
+        "epochs": state.epoch,
+        "displacement_rms_A": last["displacement_rms"],
+        "displacement_max_A": last["displacement_max"],
+        "gain_held_out": last["rigid_loss_held_out"] - last["loss_held_out"],
+        "training_limit_A": model.facts["training_limit_A"],
+        "motion_found": motion_found(last, particles.pixel_size),
+    }
+
+
+def _check_device(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device = cuda: PyTorch finds no CUDA device here. Use device = auto or cpu.")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device = mps: PyTorch finds no Apple GPU here. Use device = auto or cpu.")
+
+
+def _mask(mesh: Path, density: Volume) -> NDArray[np.bool_]:
+    """Mask of the mesh job at the training box."""
+    with np.load(mesh / "mesh.npz", allow_pickle=False) as file:
+        soft = torch.from_numpy(file["mask_soft"]).float()
+    return (resample3(soft, len(density.data)) > 0.5).numpy()
+
+
+def _model(setup: Setup, state: Fit, history: list[dict[str, float]]) -> FlexModel:
+    """The model as it stands, in the units of the consensus map."""
+    n = len(setup.mask)
+    voxels = torch.zeros(int(setup.mask.sum()))
+    voxels[setup.body.order] = state.values / setup.particles.map_scale
+    canonical = torch.zeros(n, n, n)
+    canonical[setup.mask] = voxels
+    return FlexModel(
+        mesh=setup.mesh,
+        generator=copy.deepcopy(state.generator),
+        canonical=canonical.numpy(),
+        mask=setup.mask.numpy(),
+        pixel_size=setup.particles.pixel_size,
+        standard=state.latents.numpy().copy(),
+        covariance=state.covariance.numpy().copy(),
+        held_out=setup.held_out,
+        half=setup.particles.half,
+        latent_scale=latent_scale(state.latents[setup.train]).numpy(),
+        facts={
+            "epoch": state.epoch,
+            "training_limit_A": setup.particles.pixel_size / RESOLUTION_LIMIT,
+            "history": list(history),
+        },
+    )
+
+
+def _checkpoint(out: Path, model: FlexModel, state: Fit) -> None:
+    name = f"checkpoint-{state.epoch:03d}"
+    save_model(out / name, model, state.tensors())
+    with atomic(out / "latest") as temporary:
+        temporary.write_text(name + "\n")
+
+
+def _preview(model: FlexModel) -> dict[str, NDArray[np.float32]]:
+    path = np.zeros((9, model.latent_dims), dtype=np.float32)
+    path[:, 0] = np.linspace(*np.percentile(model.latents[:, 0], [1, 99]), 9)
+    return {"latents": model.latents, "displacements": model.displacements(path)}
+
+
+def _in_words(metrics: dict[str, float], epochs: int) -> str:
+    return (
+        f"epoch {metrics['epoch']:.0f} of {epochs}: flexible {metrics['loss']:.2f}, rigid {metrics['rigid_loss']:.2f}, "
+        f"held out {metrics['loss_held_out']:.2f} and {metrics['rigid_loss_held_out']:.2f}; "
+        f"motion {metrics['displacement_rms']:.2f} Å rms, {metrics['displacement_max']:.1f} Å at most"
+    )
+
+
+def motion_found(metrics: dict[str, float], pixel_size: float) -> bool:
+    """Whether the particles support a motion: it is larger than 0.2 pixels and held-out particles fit better by it."""
+    gain = metrics["rigid_loss_held_out"] - metrics["loss_held_out"]
+    return metrics["displacement_rms"] > 0.2 * pixel_size and gain > 0
+
+
+def diagnose(history: list[dict[str, float]], rigidity: float, pixel_size: float) -> list[str]:
+    """What a person should know about a training, in words, with what to do.
+
+    Parameters
+    ----------
+    history
+        Metrics of each epoch.
+    rigidity
+        Strength that was used.
+    pixel_size
+        Of the training box, Å.
+    """
+    last = history[-1]
+    said = []
+    if not motion_found(last, pixel_size):
+        said.append(
+            f"No motion was found: displacements are {last['displacement_rms']:.2f} Å rms and held-out particles fit "
+            f"the flexible model no better than the rigid one. Either there is none at "
+            f"{pixel_size / RESOLUTION_LIMIT:.1f} Å, or rigidity = {rigidity:g} is too high: try {rigidity / 4:g}."
+        )
+    best = min(row["loss_held_out"] for row in history[len(history) // 3 :])
+    if last["loss_held_out"] > best + 2:
+        said.append(
+            f"The loss of held-out particles rose by {last['loss_held_out'] - best:.1f} after its best epoch: the "
+            f"model fits noise. Raise rigidity (now {rigidity:g}) to {rigidity * 4:g}."
+        )
+    if last["border_share"] > 0.05:
+        said.append(
+            f"{last['border_share']:.0%} of the latents pile up at the border of the latent space. Use centering = "
+            "auto, or more latent dimensions."
+        )
+    if last["inverted_cells"] > 0:
+        said.append(
+            f"{last['inverted_cells']:.0f} mesh cells are turned inside out. Raise rigidity (now {rigidity:g}), or "
+            "use fewer cells."
+        )
+    return said
+
+
+def write_latents(out: Path, prep: Path, model: FlexModel) -> None:
+    """Write the latents as ``latents.csv``, ``latents.star`` and ``latents.cs``.
+
+    The star file is the user's own: all tables and columns of the input, and the latents as further columns.
+    """
+    rows = Particles.open(prep, "train").source_row
+    dims = range(1, model.latent_dims + 1)
+    header = ["particle", *(f"z{k}" for k in dims), *(f"sd{k}" for k in dims), "held_out", "half"]
+    with atomic(out / "latents.csv") as temporary, temporary.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(header)
+        columns = zip(rows, model.latents, model.latent_sd, model.held_out, model.half, strict=True)
+        for row, z, sd, held, half in columns:
+            table.writerow([row, *(f"{v:.5f}" for v in (*z, *sd)), int(held), half])
+    write_latents_cs(out / "latents.cs", rows, model.latents)
+    tables = dict(read_star(input_of(prep, "particles")))
+    name = next(n for n, columns in tables.items() if "rlnImageName" in columns)
+    kept = {label: [values[i] for i in rows] for label, values in tables[name].items()}
+    for k in dims:
+        kept[f"flex3dLatent{k}"] = [f"{v:.5f}" for v in model.latents[:, k - 1]]
+        kept[f"flex3dLatentSd{k}"] = [f"{v:.5f}" for v in model.latent_sd[:, k - 1]]
+    write_star(out / "latents.star", tables | {name: kept})
+
+
+def draw_losses(path: Path, history: list[dict[str, float]]) -> None:
+    """Curves of the gain over the rigid model and of the displacement."""
+    epoch = [row["epoch"] for row in history]
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for label, flexible, rigid in (
+        ("training", "loss", "rigid_loss"),
+        ("held out", "loss_held_out", "rigid_loss_held_out"),
+    ):
+        left.plot(epoch, [row[rigid] - row[flexible] for row in history], marker=".", label=label)
+    left.axhline(0, color="gray", linewidth=0.8)
+    left.set(xlabel="epoch", ylabel="gain over the rigid model\n(log-likelihood per particle)")
+    left.legend()
+    right.plot(epoch, [row["displacement_rms"] for row in history], marker=".", color="C2")
+    right.set(xlabel="epoch", ylabel="displacement, rms (Å)", ylim=(0, None))
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def draw_latents(path: Path, model: FlexModel) -> None:
+    """Density of the particles along the latents."""
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    plot = figure.subplots()
+    if model.latent_dims == 1:
+        plot.hist(model.latents[:, 0], bins=60, range=(-LATENT_BORDER, LATENT_BORDER), color="C2")
+        plot.set(xlabel="z1", ylabel="particles")
+    else:
+        box = [[-LATENT_BORDER, LATENT_BORDER]] * 2
+        counts, *_ = np.histogram2d(model.latents[:, 0], model.latents[:, 1], bins=60, range=box)
+        plot.imshow(counts.T, origin="lower", extent=(*box[0], *box[1]), cmap="viridis")
+        plot.set(xlabel="z1", ylabel="z2")
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=110)
