@@ -1,5 +1,7 @@
 """A viewer's session on toy stages: they drive real jobs and write real files, in fractions of a second."""
 
+# ruff: noqa: RUF009 - parameters are declared by calls
+
 import gc
 import threading
 import time
@@ -23,7 +25,6 @@ from superqt.utils import WorkerBase
 from napari_flex3d import stages
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.mrc import read_map, write_map, write_stack
-from napari_flex3d.jobs import input_of
 from napari_flex3d.mesh import TetMesh, regular_mesh
 from napari_flex3d.model import FlexModel, FlowGenerator, save_model
 from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
@@ -53,14 +54,14 @@ def hinge_model(dims: int = 2, particles: int = 400, bend: float = 0.35) -> Flex
     mesh, _ = regular_mesh(mask, PIXEL_SIZE, 8)
     rigid = 0.5 + 0.5 * (mesh.vertices[mesh.cells].mean(1)[:, 0] < 0)
     mesh = TetMesh(mesh.vertices, mesh.cells, rigid.astype(np.float32), mesh.segment)
-    x, y, z = mesh.vertices.T
+    x, y, _ = mesh.vertices.T
     arm = np.clip(x, 0, None)
     fields = [np.stack([-bend * y * (x > 0), bend * arm, 0 * x], 1), np.stack([0 * x, 0 * x, bend * arm], 1)]
-    mass = torch.ones(len(mesh.vertices))
-    generator = FlowGenerator(dims, torch.from_numpy(mesh.vertices), mass, layers=1, hidden_units=4)
+    modes = torch.from_numpy(np.stack([field.ravel() for field in fields]).astype(np.float32))
+    generator = FlowGenerator(dims, modes, torch.ones(len(mesh.vertices)), layers=1, hidden_units=4)
     with torch.no_grad():
         for k in range(dims):
-            generator.weight[k] = torch.from_numpy(fields[k % 2].ravel().astype(np.float32))
+            generator.weight[k, k % 2] = 1.0
     random = np.random.default_rng(1)
     standard = random.normal(size=(particles, dims)).astype(np.float32)
     standard[:, 0] += np.where(random.random(particles) < 0.5, -1.2, 1.2)
@@ -172,8 +173,6 @@ class ToyReconstructParams(Params):
 
 
 def toy_reconstruct(params: ToyReconstructParams, out: Path) -> Steps:
-    volume = read_map(input_of(params.train.parent / "mesh", "prep") / "map.mrc") if False else None
-    assert volume is None
     for iteration in range(3):
         for half in (0, 1):
             metrics = {"half": half, "rigid": 0, "iteration": iteration, "objective": 1 / (1 + iteration)}
@@ -262,3 +261,20 @@ def session(make_napari_viewer: Callable[..., Any], tmp_path: Path) -> Iterator[
     session = Session(viewer, toy_stages(), tmp_path / "project")
     yield session
     session.end()
+
+
+@pytest.fixture(scope="session")
+def toy_model() -> FlexModel:
+    """A model that bends. Read only."""
+    return hinge_model()
+
+
+@pytest.fixture
+def toy_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Make every new session, also those that `view` and the Plugins menu make, one on toy stages."""
+    original = Session.__init__
+
+    def init(self: Session, viewer: Any, stages: Any = None, project: Path | None = None) -> None:
+        original(self, viewer, toy_stages(), tmp_path / "project")
+
+    monkeypatch.setattr(Session, "__init__", init)

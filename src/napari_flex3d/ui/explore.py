@@ -300,7 +300,7 @@ def _slider() -> QLabeledDoubleSlider:
 def _set_range(slider: QLabeledDoubleSlider, low: float, high: float) -> None:
     slider.blockSignals(True)
     slider.setRange(float(low), float(high))
-    slider.setSingleStep((float(high) - float(low)) / STEPS)
+    slider.setSingleStep((float(high) - float(low)) / STEPS)  # type: ignore[arg-type]
     decimals = int(np.clip(2 - np.floor(np.log10(max(float(high) - float(low), 1e-9))), 0, 6))
     slider.setDecimals(decimals)
     slider.blockSignals(False)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from napari.layers import Image
 from napari.utils import Colormap
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_flex3d.ui.grid import Grid, grid_of_model
 from napari_flex3d.ui.isosurface import CarriedSurface, cut, default_contour

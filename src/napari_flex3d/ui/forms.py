@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSpinBox, LineEdit, SpinBox
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -129,7 +130,6 @@ class Row(QWidget):
         super().__init__()
         self.info = info
         self._tick: QCheckBox | None = None
-        self._ticked_value = "auto" if info.auto else None
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         if info.path == "job" and not info.many:
@@ -140,8 +140,8 @@ class Row(QWidget):
             native = self._editor.native
         self._editor.changed.connect(lambda *_: self.changed.emit())
         if info.kind in (int, float) and not info.many and (info.auto or info.optional):
-            self._tick = QCheckBox("auto")
-            self._tick.toggled.connect(self._on_tick)
+            self._tick = QCheckBox("auto" if info.auto else "")
+            self._tick.toggled.connect(lambda _: self._on_tick())
             layout.addWidget(self._tick)
         layout.addWidget(native, 1)
         for part in (self, native):
@@ -153,8 +153,8 @@ class Row(QWidget):
     @property
     def value(self) -> Any:
         """The value, as the parameter's declaration takes it; None where nothing is given."""
-        if self._tick is not None and self._tick.isChecked():
-            return self._ticked_value
+        if self._tick is not None and self._tick.isChecked() == self.info.auto:
+            return "auto" if self.info.auto else None
         value = self._editor.value
         if self.info.many and self.info.kind is not Path:
             one = dataclasses.replace(self.info, many=False)
@@ -166,9 +166,10 @@ class Row(QWidget):
     @value.setter
     def value(self, value: Any) -> None:
         if self._tick is not None:
-            self._tick.setChecked(value in (None, "auto"))
-            if value in (None, "auto"):
-                self._ticked_value = value
+            is_number = value not in (None, "auto")
+            self._tick.setChecked(is_number != self.info.auto)
+            self._on_tick()
+            if not is_number:
                 return
         if self.info.many and self.info.kind is not Path:
             value = ", ".join(str(v) for v in value)
@@ -183,8 +184,10 @@ class Row(QWidget):
         if isinstance(self._editor, JobEdit):
             self._editor.refresh()
 
-    def _on_tick(self, ticked: bool) -> None:
-        self._editor.enabled = not ticked
+    def _on_tick(self) -> None:
+        """Let the number be typed where the tick box says that there is one: not auto, or given at all."""
+        assert self._tick is not None
+        self._editor.enabled = self._tick.isChecked() != self.info.auto
         self.changed.emit()
 
 
@@ -214,9 +217,9 @@ def step_for(default: Any) -> float:
 
 
 def _file_editor(info: ParamInfo) -> FileEdit:
-    mode: Any = {"new file": "w", "folder": "d", "job": "d"}.get(info.path or "", "r")
+    mode = {"new file": "w", "folder": "d", "job": "d"}.get(info.path or "", "r")
     pattern = f"{label_of(info)} ({' '.join('*' + s for s in info.suffixes)})" if info.suffixes else None
-    editor = FileEdit(mode="rm" if info.many else mode, filter=pattern, nullable=not info.many)
+    editor = FileEdit(FileDialogMode("rm" if info.many else mode), pattern, nullable=not info.many)
     editor.choose_btn.text = "Choose…"
     editor.choose_btn.native.setToolTip(f"Choose {label_of(info).lower()}")
     return editor

@@ -38,7 +38,7 @@ def default_contour(volume: np.ndarray, mask: np.ndarray | None = None) -> float
     positive = inside[inside > 0]
     if len(positive) < 2 or positive.min() == positive.max():
         return float(volume.max()) / 2
-    return float(threshold_otsu(positive))
+    return float(threshold_otsu(positive))  # type: ignore[no-untyped-call]
 
 
 def cut(volume: np.ndarray, contour: float) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +46,7 @@ def cut(volume: np.ndarray, contour: float) -> tuple[np.ndarray, np.ndarray]:
     if not volume.min() < contour < volume.max():
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
     step = 2 if max(volume.shape) > LARGE_BOX else 1
-    vertices, faces, _, _ = marching_cubes(volume, contour, step_size=step)
+    vertices, faces, _, _ = marching_cubes(volume, contour, step_size=step)  # type: ignore[no-untyped-call]
     return vertices.astype(np.float32), faces.astype(np.int32)
 
 

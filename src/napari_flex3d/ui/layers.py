@@ -9,6 +9,7 @@ from napari.utils import Colormap
 
 from napari_flex3d.io.mrc import Volume, open_stack, read_layout, read_map
 from napari_flex3d.io.relion import read_particles
+from napari_flex3d.io.table import find_stacks
 from napari_flex3d.ui.grid import UNITS, Grid
 from napari_flex3d.ui.isosurface import cut, default_contour
 
@@ -94,8 +95,9 @@ def stack_layer(path: Path) -> LayerData:
 
 def particles_layer(path: Path) -> LayerData:
     """Give the images of a particle star file as an Image layer, in the order of its rows."""
-    table = read_particles(path)
-    stacks = [open_stack(stack) for stack in table.stacks]
+    table = read_particles(path, check=False)  # images can be looked at without poses
+    places = find_stacks(path, [str(stack) for stack in table.stacks], None)
+    stacks = [open_stack(stack) for stack in places]
     return _particle_layer(ImageList(stacks, table.stack, table.image), table.pixel_size, path)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Literal
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_flex3d.progress import Progress
 

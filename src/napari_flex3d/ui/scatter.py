@@ -2,7 +2,7 @@
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import QPointF, QRectF, QSize, QTimer, Signal
+from qtpy.QtCore import QPointF, QRectF, QSize, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QWidget
 from scipy.ndimage import gaussian_filter
 
@@ -22,11 +22,11 @@ def histogram(points: np.ndarray, low: np.ndarray, high: np.ndarray, bins: int) 
 
 
 def smoothed(counts: np.ndarray) -> np.ndarray:
-    """Estimate the density of points from their counts: the fewer points, the wider they are spread.
+    """Estimate the density of points from their counts: the fewer there are, the wider each is spread.
 
     Notes
     -----
-    Gaussian kernel of half of Scott's width (Scott 1992, for two dimensions), taking the standard deviation of the
+    Gaussian kernel of half of Scott's width (Scott 1992, two dimensions), if the standard deviation of the
     points to be a sixth of the picture.
     """
     width = len(counts) / 6 * max(counts.sum(), 1) ** (-1 / 6) / 2

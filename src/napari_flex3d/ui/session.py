@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_flex3d.io.errors import InputError

@@ -81,7 +81,7 @@ class Docks:
         """Fit the canvas to what is in it; a mesh is turned a little, or its cells hide behind each other."""
         self.viewer.reset_view()
         if MESH_EDGES in self.viewer.layers and self.viewer.layers[MESH_EDGES].visible:
-            self.viewer.camera.angles = TILTED
+            getattr(self.viewer, "scene", self.viewer).camera.angles = TILTED  # napari 0.8 has no scene
 
     def show(self, job: Job) -> None:
         """Select the tab that a job belongs to and put its maps into the canvas."""

@@ -1,0 +1,178 @@
+"""The explore dock on a real model, through its sliders, its scatter and its buttons."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPointF, Qt
+
+from napari_flex3d.ui.explore import ExploreDock
+from napari_flex3d.ui.explorer import REST, SURFACE, VOLUME, courses
+from napari_flex3d.ui.scatter import LatentScatter, histogram, smoothed
+
+from_center = {"size": (240, 240), "flash": False}
+
+
+@pytest.fixture
+def dock(qtbot, session, toy_jobs) -> ExploreDock:
+    """The dock, open at the finished toy training."""
+    dock = ExploreDock(session)
+    session.viewer.window.add_dock_widget(dock, name="Explore")
+    with qtbot.waitSignal(session.explorer.model_taken, timeout=30_000):
+        session.open(toy_jobs["train"])
+    return dock
+
+
+def picture(session) -> np.ndarray:
+    return session.viewer.screenshot(**from_center)[..., :3].astype(float)
+
+
+def test_sliders_move_the_surface_as_the_model_says(dock, session):
+    layer = session.viewer.layers[SURFACE]
+    before, seen = layer.drawn_vertices.copy(), picture(session)
+    dock.sliders[0].setValue(0.9)
+    explorer, model = session.explorer, session.model
+    assert explorer.latent[0] == pytest.approx(0.9, abs=0.01)
+    expected = explorer.grid.indices(model.move(explorer.carried.points, explorer.latent))
+    np.testing.assert_allclose(layer.drawn_vertices, expected, atol=1e-3)
+    moved = np.linalg.norm(layer.drawn_vertices - before, axis=1) * model.pixel_size
+    assert moved.max() > 5  # Å: it bends
+    assert np.abs(picture(session) - seen).mean() > 1  # grey levels: and it is seen
+    # colours are displacements from the canonical map, in Å
+    rest = explorer.grid.indices(explorer.carried.points)
+    distance = np.linalg.norm(layer.drawn_vertices - rest, axis=1) * model.pixel_size
+    np.testing.assert_allclose(layer.vertex_values, distance, atol=1e-2)
+    dock.sliders[0].sliderReleased.emit()
+    np.testing.assert_allclose(layer.data[0], layer.drawn_vertices)  # settled: pick, save, slice
+
+
+def test_sliders_span_1_to_99_percent_of_the_particles(dock, session):
+    ranges = [(s.minimum(), s.maximum()) for s in dock.sliders]
+    np.testing.assert_allclose(ranges, np.percentile(session.model.latents, [1, 99], axis=0).T, atol=1e-2)
+
+
+def test_the_map_lies_where_the_canonical_map_lies(dock, session):
+    explorer, layer = session.explorer, session.viewer.layers[SURFACE]
+    np.testing.assert_allclose(layer.scale, [4.0] * 3)
+    np.testing.assert_allclose(layer.translate, [30.0, -20.0, 10.0])  # z, y, x of the header's origin
+    inside = explorer.carried.points.mean(0)
+    centre = np.array([10.0, -20.0, 30.0]) + 16 * 4.0
+    np.testing.assert_allclose(layer.data_to_world(explorer.grid.indices(inside)), (centre + inside)[::-1])
+
+
+def test_a_click_on_the_scatter_goes_there(qtbot, dock, session):
+    scatter = dock.scatter
+    scatter.show()
+    view = scatter.getViewBox()
+    place = view.mapViewToScene(QPointF(0.5, -0.3))
+    at = scatter.mapFromScene(place)
+    qtbot.mouseClick(scatter.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    assert session.explorer.latent == pytest.approx([0.5, -0.3], abs=0.03)
+    assert dock.sliders[0].value() == pytest.approx(0.5, abs=0.03)
+
+
+def test_dragging_the_target_moves_the_map_live(dock, session):
+    before = session.viewer.layers[SURFACE].drawn_vertices.copy()
+    dock.scatter._target.setPos(0.7, 0.2)
+    assert session.explorer.latent == pytest.approx([0.7, 0.2])
+    assert np.abs(session.viewer.layers[SURFACE].drawn_vertices - before).max() > 0.5
+
+
+def test_the_volume_follows_when_the_slider_is_let_go(qtbot, dock, session):
+    dock.show_box.setCurrentText("Both")
+    qtbot.waitUntil(lambda: VOLUME in session.viewer.layers, timeout=30_000)
+    layer = session.viewer.layers[VOLUME]
+    held = layer.data
+    dock.sliders[0].setValue(0.8)
+    dock.sliders[0].sliderReleased.emit()
+    expected = session.model.volume(session.explorer.latent)
+    qtbot.waitUntil(lambda: np.allclose(layer.data, expected, atol=1e-4), timeout=30_000)
+    assert layer.data is held  # written in place
+    assert layer.data.sum() == pytest.approx(session.model.canonical[session.model.mask].sum(), rel=1e-3)
+    dock.show_box.setCurrentText("Surface")
+    assert not layer.visible
+
+
+def test_the_contour_cuts_the_surface_elsewhere(dock, session):
+    layer = session.viewer.layers[SURFACE]
+    size = [np.ptp(layer.vertices, axis=0).prod()]
+    for contour in (0.2, 0.8):
+        dock.contour_slider.setValue(contour)
+        assert session.explorer.contour == pytest.approx(contour, abs=0.01)
+        size.append(np.ptp(layer.vertices, axis=0).prod())
+    assert size[1] > size[2]
+
+
+def test_playing_goes_to_and_fro_and_can_be_paused(qtbot, dock, session):
+    seen: list[float] = []
+    session.explorer.latent_changed.connect(lambda z: seen.append(float(z[0])))
+    dock.speed_box.setCurrentText("2×")
+    dock.play_button.click()
+    assert "Pause" in dock.play_button.text()
+    qtbot.waitUntil(lambda: len(seen) > 5, timeout=30_000)
+    dock.play_button.click()
+    count = len(seen)
+    assert np.ptp(seen) > 0.05
+    qtbot.wait(150)
+    assert len(seen) == count
+
+
+def test_plain_colour_and_the_map_at_rest(dock, session):
+    layer = session.viewer.layers[SURFACE]
+    dock.sliders[1].setValue(0.5)
+    dock.color_box.setCurrentText("Plain")
+    assert np.ptp(layer.vertex_values) == 0
+    dock.rest_check.click()
+    rest = session.viewer.layers[REST]
+    np.testing.assert_allclose(
+        rest.vertices, session.explorer.grid.indices(session.explorer.carried.points), atol=1e-3
+    )
+    dock.rest_check.click()
+    assert not rest.visible
+
+
+def test_the_mean_button_returns_home(dock, session):
+    dock.sliders[0].setValue(0.9)
+    dock.mean_button.click()
+    np.testing.assert_allclose(session.explorer.latent, session.model.latents.mean(0), atol=1e-5)
+
+
+def test_a_deleted_layer_comes_back(dock, session):
+    session.viewer.layers.remove(SURFACE)
+    dock.sliders[0].setValue(0.4)
+    assert SURFACE in session.viewer.layers
+
+
+def test_one_latent_is_shown_as_a_histogram(qtbot):
+    scatter, picked = LatentScatter(), []
+    qtbot.addWidget(scatter)
+    latents = np.random.default_rng(0).normal(size=(500, 1))
+    scatter.show_latents(latents)
+    assert scatter.is_line
+    assert scatter.counts().ndim == 1
+    assert scatter.counts().sum() >= 495
+    scatter.picked.connect(picked.append)
+    scatter._line.setValue(0.4)
+    scatter._line.sigDragged.emit(scatter._line)
+    np.testing.assert_allclose(picked[-1], [0.4])
+
+
+def test_counts_are_those_of_numpy_and_smoothing_keeps_them():
+    points = np.random.default_rng(2).uniform(-2, 2, size=(5000, 2))
+    counts = histogram(points, np.array([-1.0, -1.5]), np.array([1.0, 1.0]), 32)
+    expected, _, _ = np.histogram2d(*points.T, bins=32, range=[(-1, 1), (-1.5, 1)])
+    np.testing.assert_array_equal(counts, expected)
+    peak = np.zeros((64, 64))
+    peak[32, 32] = 10
+    assert smoothed(peak).sum() == pytest.approx(10, rel=1e-3)
+
+
+def test_courses_run_through_the_particles():
+    random = np.random.default_rng(0)
+    latents = random.normal(size=(1000, 1)) * [[1.0, 1.0]] / np.sqrt(2) + 0.05 * random.normal(size=(1000, 2))
+    found = {course.name: course for course in courses(latents)}
+    assert list(found) == ["z1", "z2", "PC1", "PC2"]
+    assert abs(found["PC1"].direction @ [1, 1]) / np.sqrt(2) == pytest.approx(1, abs=0.01)
+    here = np.array([0.1, 0.7])
+    assert found["z1"].at(0.0, here) == pytest.approx([np.percentile(latents[:, 0], 1), 0.7])
+    assert found["PC1"].at(1.0, here) == pytest.approx(
+        latents.mean(0) + found["PC1"].high * found["PC1"].direction
+    )

@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import napari
+import numpy as np
+import pytest
+from napari.layers import Layer
+
+from napari_flex3d.io.mrc import write_map, write_stack
+from napari_flex3d.ui import sample
+from napari_flex3d.ui.layers import ImageList
+from napari_flex3d.ui.reader import get_reader
+
+STAR = """
+data_optics
+
+loop_
+_rlnOpticsGroup #1
+_rlnOpticsGroupName #2
+_rlnImagePixelSize #3
+_rlnImageSize #4
+_rlnVoltage #5
+_rlnSphericalAberration #6
+_rlnAmplitudeContrast #7
+1 opticsGroup1 2.5 16 300 2.7 0.1
+
+data_particles
+
+loop_
+_rlnImageName #1
+_rlnOpticsGroup #2
+_rlnAngleRot #3
+_rlnAngleTilt #4
+_rlnAnglePsi #5
+_rlnOriginXAngst #6
+_rlnOriginYAngst #7
+_rlnDefocusU #8
+_rlnDefocusV #9
+_rlnDefocusAngle #10
+"""
+
+
+def layer(data) -> Layer:
+    return Layer.create(*data)
+
+
+def test_a_map_lies_where_its_header_says(tmp_path):
+    volume = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32)
+    write_map(tmp_path / "a.mrc", volume, pixel_size=1.5, origin=(10, 20, 30))
+    (data,) = get_reader(str(tmp_path / "a.mrc"))(str(tmp_path / "a.mrc"))
+    shown = layer(data)
+    np.testing.assert_allclose(shown.data_to_world((1, 2, 3)), (31.5, 23.0, 14.5), rtol=1e-5)  # z, y, x
+    assert [str(unit) for unit in shown.units] == ["angstrom"] * 3
+    assert shown.rendering != "iso"  # eight seconds a frame without a graphics card
+
+
+def test_particles_of_a_star_file_come_in_its_order(tmp_path):
+    images = np.random.default_rng(1).normal(size=(6, 16, 16)).astype(np.float16)
+    with write_stack(tmp_path / "p.mrcs", 16, 2.5) as stack:
+        stack.append(images)
+    order = [4, 1, 5]
+    rows = [f"{i + 1:06d}@p.mrcs 1 0 0 0 0 0 10000 10000 0" for i in order]
+    (tmp_path / "p.star").write_text(STAR + "\n".join(rows) + "\n")
+    (star,) = get_reader(str(tmp_path / "p.star"))(str(tmp_path / "p.star"))
+    (stack_data,) = get_reader([str(tmp_path / "p.mrcs")])([str(tmp_path / "p.mrcs")])
+    np.testing.assert_array_equal(np.asarray(star[0]), images[order].astype(np.float32))
+    np.testing.assert_array_equal(layer(stack_data).data[5], images[5])
+    np.testing.assert_allclose(layer(star).scale, (1, 2.5, 2.5))
+
+
+def test_images_are_read_one_by_one_like_an_array():
+    stacks = [np.arange(48.0).reshape(3, 4, 4), 100 + np.arange(32.0).reshape(2, 4, 4)]
+    images = ImageList(stacks, np.array([1, 0, 0]), np.array([1, 2, 0]))
+    whole = np.stack([stacks[1][1], stacks[0][2], stacks[0][0]])
+    for key in (0, slice(1, 3), (2, slice(None), 1), (slice(None), 0), -1, ...):
+        if key is not ...:
+            np.testing.assert_array_equal(images[key], whole[key])
+    np.testing.assert_array_equal(np.asarray(images), whole)
+
+
+def test_what_is_not_ours_is_left_to_others(tmp_path):
+    (tmp_path / "sky.star").write_text("just a text\n")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "sky.star", tmp_path / "folder", tmp_path / "a.tif"):
+        assert get_reader(str(path)) is None
+
+
+@pytest.mark.parametrize(("stage", "count"), [("prep", 2), ("mesh", 1), ("train", 1), ("reconstruct", 2)])
+def test_a_job_folder_is_read_as_its_maps(toy_jobs, stage, count):
+    layers = get_reader(str(toy_jobs[stage]))(str(toy_jobs[stage]))
+    assert len(layers) == count
+    assert all(look["metadata"]["flex3d_job"] == str(toy_jobs[stage]) for _, look, _ in layers)
+
+
+def test_the_sample_is_made_once_and_opens(tmp_path, monkeypatch, make_napari_viewer):
+    made = []
+
+    def write_sample(folder: Path, *, particles: int):
+        made.append(particles)
+        folder.mkdir(parents=True)
+        write_map(folder / "map.mrc", np.ones((16, 16, 16), np.float32), pixel_size=2.5)
+        with write_stack(folder / "p.mrcs", 16, 2.5) as stack:
+            stack.append(np.random.default_rng(0).normal(size=(2, 16, 16)))
+        rows = [f"{i:06d}@p.mrcs 1 0 0 0 0 0 10000 10000 0" for i in (1, 2)]
+        (folder / "p.star").write_text(STAR + "\n".join(rows) + "\n")
+        return type("Sample", (), {"particles": folder / "p.star", "map": folder / "map.mrc"})
+
+    monkeypatch.setattr("napari_flex3d.synthetic.write_sample", write_sample, raising=False)
+    monkeypatch.setattr(sample, "user_cache_path", lambda name: tmp_path / name)
+    for _ in range(2):
+        viewer = napari.components.ViewerModel()
+        for data in sample.hinge():
+            viewer.add_layer(layer(data))
+    assert [one.name for one in viewer.layers] == ["Hinge, particles", "Hinge, map"]
+    assert made == [sample.PARTICLES]
+    assert not [path for path in (tmp_path / "napari-flex3d").iterdir() if path.name.startswith(".")]

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+from napari.layers.utils.plane import ClippingPlane
+
+from napari_flex3d.ui import surface
+from napari_flex3d.ui.grid import Grid
+from napari_flex3d.ui.isosurface import CarriedSurface, cut, default_contour
+from napari_flex3d.ui.surface import FlexSurface, vertex_normals
+
+
+def ball(box: int = 24, radius: float = 6.0) -> np.ndarray:
+    z, y, x = np.mgrid[:box, :box, :box] - box // 2
+    return (radius - np.sqrt(x**2 + y**2 + z**2)).astype(np.float32)
+
+
+def test_normals_of_a_ball_point_along_its_radii():
+    vertices, faces = cut(ball(), 0.0)
+    normals = vertex_normals(vertices, faces)
+    radii = vertices - 12
+    cosine = (normals * radii).sum(1) / np.linalg.norm(normals, axis=1) / np.linalg.norm(radii, axis=1)
+    assert np.abs(cosine).min() > 0.97
+    assert len(set(np.sign(cosine))) == 1  # all out or all in
+
+
+def test_the_surface_goes_with_an_affine_motion_of_its_mesh(toy_model):
+    moved = CarriedSurface.of(toy_model.canonical, toy_model.pixel_size, 0.4, toy_model.mesh)
+    matrix = np.array([[0.1, 0.02, 0], [0, -0.05, 0.03], [0.04, 0, 0.02]], np.float32)
+    shift = moved.displacements(toy_model.mesh.vertices @ matrix.T)
+    np.testing.assert_allclose(shift, moved.points @ matrix.T, atol=1e-3)
+
+
+def test_the_contour_lies_between_solvent_and_protein(toy_model):
+    contour = default_contour(toy_model.canonical, toy_model.mask)
+    enclosed = (toy_model.canonical > contour).mean()
+    assert 0.005 < enclosed < 0.1
+    assert len(cut(toy_model.canonical, 10.0)[0]) == 0
+
+
+def test_points_and_vectors_in_napari():
+    grid = Grid(8, 2.0, (10.0, 20.0, 30.0))
+    scale, translate = np.array(grid.placement["scale"]), np.array(grid.placement["translate"])
+    point = np.array([[1.0, 2.0, 3.0]])  # x, y, z from the box centre, Å
+    centre = np.array([10.0, 20.0, 30.0]) + 4 * 2.0
+    np.testing.assert_allclose(grid.indices(point) * scale + translate, (centre + point)[:, ::-1])
+    np.testing.assert_allclose(grid.vectors(point) * scale, point[:, ::-1])
+    inner = grid.same_centre(4, 3.0)
+    np.testing.assert_allclose(np.array(inner.origin) + 2 * 3.0, centre)
+
+
+@pytest.fixture
+def shown(make_napari_viewer):
+    viewer = make_napari_viewer(ndisplay=3, show=True)
+    vertices, faces = cut(ball(), 0.0)
+    layer = FlexSurface((vertices, faces, vertices[:, 0]), contrast_limits=(0, 24), colormap="viridis")
+    viewer.add_layer(layer)
+    viewer.scene.camera.zoom /= 5  # the small pictures show the middle of the canvas
+    return viewer, layer
+
+
+def picture(viewer) -> np.ndarray:
+    return viewer.screenshot(size=(200, 200), flash=False)[..., :3].astype(float)
+
+
+def test_the_picture_moves_with_the_vertices(shown):
+    viewer, layer = shown
+    before = picture(viewer)
+    layer.move(layer.vertices + np.array([0, 0, 5.0]))
+    after = picture(viewer)
+    assert before.sum() > 0
+    columns = np.arange(200)
+    centre = [(p.sum(axis=(0, 2)) * columns).sum() / p.sum() for p in (before, after)]
+    assert centre[1] > centre[0] + 10
+
+
+def test_values_colour_the_surface_and_settling_keeps_the_shape(shown):
+    viewer, layer = shown
+    layer.move(layer.vertices * 1.1, np.full(len(layer.vertices), 24.0))
+    after = picture(viewer)
+    lit = after[after.sum(-1) > 60]
+    assert lit[:, 0].mean() > 2 * lit[:, 2].mean()  # the yellow end of viridis
+    layer.settle()
+    np.testing.assert_allclose(picture(viewer), after, atol=2)
+    assert layer._type_string == "surface"  # it saves as any other surface
+
+
+def test_slices_and_clipping_planes_work(shown):
+    viewer, layer = shown
+    whole = picture(viewer).sum()
+    plane = ClippingPlane(position=(12, 12, 12), normal=(0, 1, 0), enabled=True)
+    layer.experimental_clipping_planes.append(plane)
+    assert 0 < picture(viewer).sum() < 0.9 * whole
+    viewer.dims.ndisplay = 2
+    layer.move(layer.vertices + 1.0)
+    assert layer.vertices.min() > 6
+    layer.opacity = 0.5
+
+
+def test_without_napari_s_private_classes_it_still_moves(shown, monkeypatch):
+    _, layer = shown
+    monkeypatch.setattr(surface, "REGISTERED", False)
+    target = layer.vertices + 3.0
+    layer.move(target)
+    np.testing.assert_allclose(layer.data[0], target)

@@ -1,0 +1,92 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from imageio.v3 import imread
+from npe2 import PluginManifest
+
+from napari_flex3d.ui import view
+from napari_flex3d.ui.session import Session
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("stage", "tab", "layers"),
+    [
+        ("prep", "Data", {"Map surface", "Mask"}),
+        ("mesh", "Mesh", {"Map surface", "Mesh boundary", "Mesh edges"}),
+        ("train", "Explore", {"Flexible map"}),
+        ("reconstruct", "Reconstruct", {"Flexible map, reconstructed"}),
+    ],
+)
+def test_a_job_opens_at_its_stage(qtbot, toy_session, toy_jobs, stage, tab, layers):
+    viewer, docks = view.open_viewer(toy_jobs[stage])
+    try:
+        session = docks.session
+        qtbot.waitUntil(
+            lambda: session.is_ready and (session.model_job is None or session.model is not None),
+            timeout=60_000,
+        )
+        qtbot.waitUntil(lambda: docks.widgets[tab].isVisible(), timeout=10_000)
+        assert {layer.name for layer in viewer.layers if layer.visible} == layers
+        others = [w for name, w in docks.widgets.items() if name != tab]
+        assert not any(w.visibleRegion().boundingRect().height() for w in others)
+        assert session.project == toy_jobs[stage].parent
+    finally:
+        viewer.close()
+
+
+def test_a_picture_of_the_window_shows_canvas_and_docks(toy_session, toy_jobs, tmp_path):
+    given = [
+        str(toy_jobs["train"]),
+        "--screenshot",
+        str(tmp_path / "a.png"),
+        "--at",
+        "0.9,-0.4",
+        "--size",
+        "1200x700",
+    ]
+    assert view.main(given) == 0
+    picture = imread(tmp_path / "a.png")[..., :3].astype(float)
+    assert picture.shape[1] >= 1200
+    middle = picture[150:350, 450:750]
+    assert middle.std() > 20  # the map, on black
+    right = picture[100:500, -330:]
+    assert len(np.unique(right.reshape(-1, 3), axis=0)) > 200  # the density of the latents
+
+
+def test_a_folder_that_is_no_job_is_refused_in_words(toy_session, tmp_path, capsys):
+    assert view.main([str(tmp_path), "--screenshot", str(tmp_path / "a.png")]) == 1
+    assert "is no job folder" in capsys.readouterr().err
+
+
+def test_the_manifest_names_things_that_exist_and_is_the_file_at_the_root():
+    manifest = PluginManifest.from_distribution("napari-flex3d")
+    manifest.validate_imports()
+    assert manifest == PluginManifest.from_file(ROOT / "napari.yaml")
+    names = [widget.display_name for widget in manifest.contributions.widgets]
+    assert names[:5] == ["Data", "Mesh", "Train", "Explore", "Reconstruct"]
+
+
+def test_the_plugins_menu_and_the_reader_load_no_torch():
+    code = (
+        "import sys, napari_flex3d.ui.plugin, napari_flex3d.ui.reader, napari_flex3d.ui.sample;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["Data", "Mesh", "Train", "Explore", "Reconstruct", "Monitor"])
+def test_widgets_open_from_the_plugins_menu(qtbot, make_napari_viewer_proxy, toy_session, name):
+    viewer = make_napari_viewer_proxy()
+    _, widget = viewer.window.add_plugin_dock_widget("napari-flex3d", name)
+    session = Session.of(viewer)
+    try:
+        assert widget.session is session
+        if hasattr(widget, "panel"):
+            qtbot.waitUntil(lambda: widget.panel.form is not None, timeout=60_000)
+    finally:
+        session.end()
