@@ -105,7 +105,7 @@ class TrainParams(Params):
         cryosparc="flex_lr_flex_final",
     )
     density_lr: float = param(
-        1.0,
+        0.3,
         "Newton steps of the canonical map in an epoch.",
         low=0,
         high=10,
