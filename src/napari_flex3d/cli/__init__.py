@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_flex3d import __version__
-from napari_flex3d.cli.arguments import add_params, params_from
+from napari_flex3d.cli.arguments import add_params, metavar, params_from
 from napari_flex3d.cli.screen import Screen, duration
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.jobs import JobStopped, plain, read_job
@@ -90,6 +90,8 @@ def _add_job(parser: argparse.ArgumentParser, metavar: str, text: str, **more: A
 
 
 def _add_stage(parser: argparse.ArgumentParser, stage: Stage) -> None:
+    inputs = " ".join(metavar(info) for info in stage.params.describe() if info.positional)
+    parser.usage = f"%(prog)s {inputs} [--PARAMETER VALUE ...] -o JOB"
     add_params(parser, stage.params)
     job = parser.add_argument_group("job")
     job.add_argument("-o", "--out", type=Path, required=True, metavar="JOB", help="Folder for the results.")
@@ -125,8 +127,10 @@ def _run_stage(parser: argparse.ArgumentParser, stage: Stage, arguments: argpars
         took = duration(read_job(arguments.out).record["seconds"])
         print(f"{stage.name} done in {took}: {arguments.out}")
         for name, value in plain(summary).items():
-            if isinstance(value, int | float | str):
-                print(f"  {name.replace('_', ' ')}: {f'{value:.4g}' if isinstance(value, float) else value}")
+            if isinstance(value, int | float | str) and value != "":
+                unit = " Å" if name.endswith("_A") else ""
+                shown = f"{value:.4g}" if isinstance(value, float) else value
+                print(f"  {name.removesuffix('_A').replace('_', ' ')}: {shown}{unit}")
     return DONE
 
 

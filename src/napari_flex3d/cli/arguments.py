@@ -83,7 +83,7 @@ def _add(group: Any, info: ParamInfo) -> None:
             info.flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
         )
         return
-    more: dict[str, Any] = {"type": _typed(info), "help": text, "metavar": _metavar(info)}
+    more: dict[str, Any] = {"type": _typed(info), "help": text, "metavar": metavar(info)}
     if info.positional:
         group.add_argument(info.name, nargs="*" if info.many else "?", **more)
     else:
@@ -101,7 +101,8 @@ def _typed(info: ParamInfo) -> Callable[[str], Any]:
     return parse
 
 
-def _metavar(info: ParamInfo) -> str:
+def metavar(info: ParamInfo) -> str:
+    """Name of a parameter's value in the help."""
     if info.path == "job":
         return f"{info.name.upper()}_JOB"
     if info.positional:
