@@ -28,7 +28,7 @@ DRAWN = {
 """Pictures that the page draws itself from a table when the table is there."""
 
 CAPTIONS = {
-    "check.png": "Particles, and the projection of the map in the pose of each beside it.",
+    "check.png": "Particles above the projection of the map in the pose of each.",
     "mesh.png": "The mesh over the map.",
 }
 
@@ -114,6 +114,7 @@ def _key_figures(chain: list[Job]) -> dict[str, Any]:
         if job.stage == "prep" and "particles" in facts:
             found["particles"] = facts["particles"]
         if job.stage == "train":
+            found |= {"motion found": facts["motion_found"]} if "motion_found" in facts else {}
             metrics = read_metrics(job.folder)
             for name, words in (
                 ("displacement_rms", "rms motion_A"),
@@ -180,9 +181,8 @@ def _curves(job: Job) -> Iterator[str]:
         if metrics.get("epoch"):
             yield from _training_curves(metrics)
         if table := figures.columns_of(job.folder / "latents.csv"):
-            yield page.figure(
-                figures.latents(table), "Where the particles lie along the latent coordinates.", broad=True
-            )
+            caption = "Where the particles lie along the latent coordinates."
+            yield page.figure(figures.latents(table), caption, broad="z2" in table)
     if job.stage == "reconstruct":
         if table := figures.columns_of(job.folder / "fsc.csv"):
             limit = page.flat(job.summary).get("training_limit_A")

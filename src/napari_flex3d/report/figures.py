@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 FLEXIBLE, RIGID, HELD_OUT, INK = "#2f81d6", "#8b929c", "#e07b39", "#010203"
 """Colours of the flexible model, the rigid one and held-out particles; the ink turns into the page's own."""
@@ -68,6 +69,7 @@ def losses(metrics: Mapping[str, Sequence[float]]) -> str:
             if name in metrics:
                 axes.plot(metrics["epoch"], metrics[name], line, color=colour, label=label, **_dots(metrics))
         axes.set(xlabel="epoch", ylabel="loss per particle (noise units)", title="Loss")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(fontsize=8)
 
     return draw(paint)
@@ -81,6 +83,7 @@ def over_epochs(metrics: Mapping[str, Sequence[float]], names: Sequence[str], ti
             shown = name.rpartition("_")[2] if len(names) > 1 else None
             axes.plot(metrics["epoch"], metrics[name], color=colour, label=shown, **_dots(metrics))
         axes.set(xlabel="epoch", ylabel=label, title=title)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(bottom=0)
         if len(names) > 1:
             axes.legend(fontsize=8)
@@ -102,6 +105,7 @@ def objectives(metrics: Mapping[str, Sequence[float]]) -> str:
                     axes.plot(
                         table["iteration"][rows], table["objective"][rows], line, color=colour, label=label
                     )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="iteration", ylabel="objective", title="Convergence of the half-maps")
         axes.legend(fontsize=8)
 

@@ -68,7 +68,8 @@ def value(thing: Any) -> str:
 def quantity(name: str, thing: Any) -> str:
     """Value with the unit that its name ends in."""
     unit = next((u for end, u in UNITS.items() if name.endswith(end)), "")
-    return f"{value(thing)} {unit}".rstrip()
+    shown = ("yes" if thing else "no") if isinstance(thing, bool) else value(thing)
+    return f"{shown} {unit}".rstrip()
 
 
 def words(name: str) -> str:
@@ -83,7 +84,9 @@ def flat(facts: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, thing in facts.items():
         if isinstance(thing, Mapping):
-            found |= flat(thing, f"{before}{name}_")
-        elif isinstance(thing, int | float | str) and len(str(thing)) <= 40:
+            unit = next((end for end in UNITS if name.endswith(end)), "")  # stays at the end of the name
+            inner = flat(thing, f"{before}{name.removesuffix(unit)}_")
+            found |= {f"{n}{unit}": v for n, v in inner.items()}
+        elif isinstance(thing, int | float | str) and 0 < len(str(thing)) <= 40:
             found[before + name] = thing
     return found
