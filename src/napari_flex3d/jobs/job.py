@@ -10,11 +10,11 @@ import time
 import traceback
 import warnings as python_warnings
 from collections.abc import Generator, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 from warnings import WarningMessage
 
-from napari_flex3d import __version__
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.files import atomic
 from napari_flex3d.jobs.metrics import Metrics
@@ -74,7 +74,7 @@ class Job:
         inputs = inputs_of(params, folder)
         record: dict[str, Any] = {
             "stage": stage,
-            "version": __version__,
+            "version": version("napari-flex3d"),
             "state": "running",
             "params": params.to_record(),
             "inputs": inputs,
