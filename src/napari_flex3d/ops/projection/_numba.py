@@ -5,18 +5,20 @@ the grid, so that the inner loop knows no borders; the tile is folded onto the p
 sorted by cell, and a cell's four projected vertices stay in registers while its voxels are handled.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, no_type_check
 
 import numba
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
     from napari_flex3d.ops.projection import Body
 
-Array = np.ndarray[Any, Any]
+Array = NDArray[Any]
 
+# no_type_check keeps the shape checks of the tests out of what numba compiles.
 _compile = numba.njit(parallel=True, fastmath=True, cache=True, nogil=True, boundscheck=False)
 _inline = numba.njit(fastmath=True, cache=True, nogil=True, inline="always")
 
@@ -77,6 +79,7 @@ def _arrays(values: Tensor, vertices: Tensor, body: "Body") -> tuple[Array, Arra
 
 
 @_inline
+@no_type_check
 def _weights(t: float) -> tuple[float, float, float, float]:
     """Cubic B-spline at the four taps around a point; ``t`` in [0, 1)."""
     one = type(t)(1)
@@ -89,6 +92,7 @@ def _weights(t: float) -> tuple[float, float, float, float]:
 
 
 @_inline
+@no_type_check
 def _slopes(t: float) -> tuple[float, float, float, float]:
     """Derivative of `_weights`."""
     half = type(t)(0.5)
@@ -100,6 +104,7 @@ def _slopes(t: float) -> tuple[float, float, float, float]:
 
 
 @_inline
+@no_type_check
 def _fold(tile: Array, grid: Array) -> None:
     """Add the tile's three extra rows and columns to the other side of the periodic grid."""
     m = grid.shape[0]
@@ -116,6 +121,7 @@ def _fold(tile: Array, grid: Array) -> None:
 
 
 @_inline
+@no_type_check
 def _unfold(grid: Array, tile: Array) -> None:
     """Copy the periodic grid into a tile that continues for three more rows and columns."""
     m = grid.shape[0]
@@ -128,7 +134,8 @@ def _unfold(grid: Array, tile: Array) -> None:
 
 
 @_compile
-def _spread(values, vertices, cells, offsets, weights, grids):  # type: ignore[no-untyped-def]
+@no_type_check
+def _spread(values, vertices, cells, offsets, weights, grids):
     m = grids.shape[1]
     for i in numba.prange(len(grids)):
         tile = np.zeros((m + 3, m + 4), grids.dtype)
@@ -161,7 +168,8 @@ def _spread(values, vertices, cells, offsets, weights, grids):  # type: ignore[n
 
 
 @_compile
-def _gather_values(values, vertices, cells, offsets, weights, gradient, to_values):  # type: ignore[no-untyped-def]
+@no_type_check
+def _gather_values(values, vertices, cells, offsets, weights, gradient, to_values):
     m = gradient.shape[1]
     threads = len(to_values)
     for thread in numba.prange(threads):
@@ -196,7 +204,8 @@ def _gather_values(values, vertices, cells, offsets, weights, gradient, to_value
 
 
 @_compile
-def _gather_both(values, vertices, cells, offsets, weights, gradient, to_values, to_vertices):  # type: ignore[no-untyped-def]
+@no_type_check
+def _gather_both(values, vertices, cells, offsets, weights, gradient, to_values, to_vertices):
     m = gradient.shape[1]
     threads = len(to_values)
     for_values = to_values.shape[1] > 0
@@ -258,7 +267,8 @@ def _gather_both(values, vertices, cells, offsets, weights, gradient, to_values,
 
 
 @_compile
-def _tangent(values, vertices, cells, offsets, weights, directions, grids):  # type: ignore[no-untyped-def]
+@no_type_check
+def _tangent(values, vertices, cells, offsets, weights, directions, grids):
     m = grids.shape[2]
     count = directions.shape[1]
     for i in numba.prange(len(grids)):
