@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
@@ -190,12 +191,9 @@ def test_a_job_folder_dropped_on_the_canvas_is_opened(qtbot, session, toy_jobs):
     qtbot.waitUntil(lambda: session.model is not None, timeout=LONG)
 
 
-def test_the_session_ends_with_its_window(make_napari_viewer_proxy, toy_jobs, tmp_path):
-    viewer = make_napari_viewer_proxy()
-    session = Session.of(viewer)
+def test_a_viewer_and_its_proxy_share_one_session(viewer, toy_session):
+    session = Session.of(PublicOnlyProxy(viewer))  # plugins get a proxy, view() has the viewer itself
     assert Session.of(viewer) is session
-    assert Session.of(viewer.__wrapped__) is session  # docks get a proxy, view() has the viewer itself
-    session.project = tmp_path
     ended = []
     session.ending.connect(lambda: ended.append(True))
     session.end()

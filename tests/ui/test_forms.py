@@ -1,4 +1,3 @@
-# ruff: noqa: RUF009 - parameters are declared by calls
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path

@@ -91,7 +91,7 @@ def test_a_job_folder_is_read_as_its_maps(toy_jobs, stage, count):
     assert all(look["metadata"]["flex3d_job"] == str(toy_jobs[stage]) for _, look, _ in layers)
 
 
-def test_the_sample_is_made_once_and_opens(tmp_path, monkeypatch, make_napari_viewer):
+def test_the_sample_is_made_once_and_opens(tmp_path, monkeypatch):
     made = []
 
     def write_sample(folder: Path, *, particles: int):

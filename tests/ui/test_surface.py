@@ -48,8 +48,7 @@ def test_points_and_vectors_in_napari():
 
 
 @pytest.fixture
-def shown(make_napari_viewer):
-    viewer = make_napari_viewer(ndisplay=3, show=True)
+def shown(viewer):
     vertices, faces = cut(ball(), 0.0)
     layer = FlexSurface((vertices, faces, vertices[:, 0]), contrast_limits=(0, 24), colormap="viridis")
     viewer.add_layer(layer)

@@ -80,13 +80,24 @@ def test_the_plugins_menu_and_the_reader_load_no_torch():
 
 
 @pytest.mark.parametrize("name", ["Data", "Mesh", "Train", "Explore", "Reconstruct", "Monitor"])
-def test_widgets_open_from_the_plugins_menu(qtbot, make_napari_viewer_proxy, toy_session, name):
-    viewer = make_napari_viewer_proxy()
+def test_widgets_open_from_the_plugins_menu(qtbot, viewer, toy_session, name):
     _, widget = viewer.window.add_plugin_dock_widget("napari-flex3d", name)
-    session = Session.of(viewer)
     try:
-        assert widget.session is session
-        if hasattr(widget, "panel"):
-            qtbot.waitUntil(lambda: widget.panel.form is not None, timeout=60_000)
+        assert widget.session is Session.of(viewer)
+        if hasattr(widget.dock, "panel"):
+            qtbot.waitUntil(lambda: widget.dock.panel.form is not None, timeout=60_000)
     finally:
-        session.end()
+        Session.of(viewer).end()
+
+
+def test_closing_the_window_ends_a_running_training(qtbot, toy_session, toy_jobs):
+    viewer, docks = view.open_viewer(toy_jobs["mesh"])
+    session = docks.session
+    panel = docks.widgets["Train"].panel
+    qtbot.waitUntil(lambda: panel.form is not None, timeout=60_000)
+    panel.form.fill({"seconds": 60.0})
+    panel.start()
+    run = session.run
+    viewer.close()
+    qtbot.waitUntil(lambda: run.is_over, timeout=30_000)
+    assert session.viewer is None

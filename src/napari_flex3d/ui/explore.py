@@ -168,6 +168,7 @@ class ExploreDock(Dock):
         explorer.playing_changed.connect(self._on_playing)
         self.session.said.connect(self.state.say)
         self.session.jobs_changed.connect(self._on_jobs)
+        self.session.run_changed.connect(self._say_what_is_missing)
         self.job_box.changed.connect(self._on_job)
         for box in (self.x_box, self.y_box):
             box.currentIndexChanged.connect(self._on_axes)

@@ -115,7 +115,7 @@ class Monitor(QWidget):
         self._timer.timeout.connect(self.redraw)
         session.run_changed.connect(self._on_run)
         session.reported.connect(self._on_report)
-        session.run_ended.connect(lambda *_: self.redraw())
+        session.run_ended.connect(self._on_end)
         session.job_shown.connect(self._on_job)
         session.model_changed.connect(self._on_model)
         session.ending.connect(self._timer.stop)
@@ -187,6 +187,9 @@ class Monitor(QWidget):
         if self.session.is_running and self.session.run_stage in ("train", "reconstruct"):
             assert self.session.run_folder is not None
             self.follow(self.session.run_folder)
+
+    def _on_end(self, stage: str, outcome: str, result: Any) -> None:
+        self.redraw()
 
     def _on_job(self, job: Job) -> None:
         if job.stage == "reconstruct":

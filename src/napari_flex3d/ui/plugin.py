@@ -1,10 +1,11 @@
 """What napari's manifest names. Importing this loads no torch; the docks load it in a thread."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     import napari.viewer
-    from qtpy.QtWidgets import QWidget
 
     from napari_flex3d.ui.session import Session
 
@@ -12,54 +13,76 @@ DOCKS = ("Data", "Mesh", "Train", "Explore", "Reconstruct")
 """Names of the docks, in the order of the work."""
 
 
-def data_dock(viewer: "napari.viewer.Viewer") -> "QWidget":
-    """Dock that prepares particles, map and mask."""
-    return dock("Data", _session(viewer))
+class PluginDock(QWidget):
+    """What the Plugins menu opens: the dock of one stage, on the session of the viewer.
+
+    Parameters
+    ----------
+    viewer
+        The viewer, given by napari.
+    """
+
+    name = ""
+
+    def __init__(self, viewer: "napari.viewer.Viewer") -> None:
+        super().__init__()
+        from napari_flex3d.ui.session import Session
+
+        self.session = Session.of(viewer)
+        self.dock = dock(self.name, self.session)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.dock)
 
 
-def mesh_dock(viewer: "napari.viewer.Viewer") -> "QWidget":
-    """Dock that builds the mesh."""
-    return dock("Mesh", _session(viewer))
+class DataWidget(PluginDock):
+    """Prepare particles, map and mask."""
+
+    name = "Data"
 
 
-def train_dock(viewer: "napari.viewer.Viewer") -> "QWidget":
-    """Dock that trains the model."""
-    return dock("Train", _session(viewer))
+class MeshWidget(PluginDock):
+    """Build the mesh."""
+
+    name = "Mesh"
 
 
-def explore_dock(viewer: "napari.viewer.Viewer") -> "QWidget":
-    """Dock that steers the map through the latents."""
-    return dock("Explore", _session(viewer))
+class TrainWidget(PluginDock):
+    """Train the model."""
+
+    name = "Train"
 
 
-def reconstruct_dock(viewer: "napari.viewer.Viewer") -> "QWidget":
-    """Dock that reconstructs at full resolution."""
-    return dock("Reconstruct", _session(viewer))
+class ExploreWidget(PluginDock):
+    """Steer the map through the latents."""
+
+    name = "Explore"
 
 
-def monitor_dock(viewer: "napari.viewer.Viewer") -> "QWidget":
-    """Strip with the curves of a training or reconstruction."""
-    from napari_flex3d.ui.monitor import Monitor
+class ReconstructWidget(PluginDock):
+    """Reconstruct at full resolution."""
 
-    return Monitor(_session(viewer))
+    name = "Reconstruct"
+
+
+class MonitorWidget(PluginDock):
+    """Watch the curves of a training or a reconstruction."""
+
+    name = "Monitor"
 
 
 def dock(name: str, session: "Session") -> "QWidget":
     """Make the widget of a dock."""
     from napari_flex3d.ui.docks import DataDock, MeshDock, ReconstructDock, TrainDock
     from napari_flex3d.ui.explore import ExploreDock
+    from napari_flex3d.ui.monitor import Monitor
 
-    makers = {
+    makers: dict[str, Any] = {
         "Data": DataDock,
         "Mesh": MeshDock,
         "Train": TrainDock,
         "Explore": ExploreDock,
         "Reconstruct": ReconstructDock,
+        "Monitor": Monitor,
     }
     return makers[name](session)
-
-
-def _session(viewer: "napari.viewer.Viewer") -> "Session":
-    from napari_flex3d.ui.session import Session
-
-    return Session.of(viewer)

@@ -228,9 +228,9 @@ class Session(QObject):
         self.run.reported.connect(self.reported)
         self.run.ended.connect(self._on_ended)
         self.run.start()
-        self.run_changed.emit()
         if stage == "train":
             self.open_model(folder)
+        self.run_changed.emit()
         return folder
 
     def stop(self) -> None:

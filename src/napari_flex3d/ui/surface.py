@@ -78,8 +78,8 @@ class FlexSurface(Surface):
     _type_string = "surface"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.drawn_vertices: np.ndarray | None = None
         super().__init__(*args, **kwargs)
+        self.drawn_vertices: np.ndarray = self.vertices
         self.events.add(moved=Event)
 
     def move(self, vertices: np.ndarray, values: np.ndarray | None = None) -> None:
@@ -102,8 +102,7 @@ class FlexSurface(Surface):
 
     def settle(self) -> None:
         """Take the drawn positions as the layer's data."""
-        if self.drawn_vertices is not None:
-            self.data = (self.drawn_vertices, self.faces, self.vertex_values)
+        self.data = (self.drawn_vertices, self.faces, self.vertex_values)
 
     def reshape(self, vertices: np.ndarray, faces: np.ndarray, values: np.ndarray) -> None:
         """Show another surface, with other faces."""
@@ -142,17 +141,17 @@ def _register() -> bool:
             self.light(np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0]))
             self.shared_program["u_shaded"] = 1.0
             self.set_gl_state("translucent", depth_test=True, cull_face=False)
-            self._clipper = PlanesClipper()
-            self.attach(self._clipper)
+            self._planes_filter = PlanesClipper()
+            self.attach(self._planes_filter)
 
         @property
         def clipping_planes(self) -> Any:
             """The planes that cut the surface; napari sets them from the layer."""
-            return self._clipper.clipping_planes
+            return self._planes_filter.clipping_planes
 
         @clipping_planes.setter
         def clipping_planes(self, planes: Any) -> None:
-            self._clipper.clipping_planes = planes
+            self._planes_filter.clipping_planes = planes
 
         def light(self, view: np.ndarray, up: np.ndarray) -> None:
             """Put the lights up and to the left of the camera, the weak one to its right."""
