@@ -127,8 +127,8 @@ class Optics:
 
     Notes
     -----
-    Aberrations and CTF are taken at ``M k``, M being RELION's magnification matrix; an atom at v then appears at
-    ``M^T (A v)_xy``.
+    Aberrations and CTF are taken at ``M k``, M being RELION's magnification matrix; an atom at v then
+    appears at ``M^T (A v)_xy``.
     """
 
     def __init__(self, table: ParticleTable, box_size: int, pixel_size: float) -> None:

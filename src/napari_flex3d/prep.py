@@ -369,11 +369,11 @@ def _draw(path: Path, views: Views, check: SelfCheck) -> None:
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 1, height_ratios=[3, 2])
     upper, lower = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
-    axes = upper.subplots(2, len(images), squeeze=False)
-    for column in range(len(images)):
-        for row, picture in enumerate((images[column], models[column])):
-            axes[row, column].imshow(picture, cmap="gray")
-            axes[row, column].set_axis_off()
+    axes = upper.subplots(2, 1)
+    for row, pictures in zip(axes, (images, models), strict=True):
+        scaled = (pictures - pictures.mean((-2, -1), keepdim=True)) / pictures.std((-2, -1), keepdim=True)
+        row.imshow(np.hstack(list(scaled.numpy())), cmap="gray", vmin=-4, vmax=4)
+        row.set_axis_off()
     upper.suptitle("Particles, low-passed (top), and CTF × projection of the map (bottom)", fontsize=10)
     lower.text(0.02, 0.95, "\n".join(check.lines()), family="monospace", fontsize=9, va="top")
     with atomic(path) as temporary:

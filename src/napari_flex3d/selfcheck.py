@@ -1,6 +1,6 @@
 """Whether particles, poses and map belong together: every convention tried on some particles."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -160,17 +160,22 @@ def self_check(
     random = torch.from_numpy(
         Rotation.random(len(rotation), np.random.default_rng(seed)).as_matrix().astype("f4")
     )
-    unturned = Optics(views.table, views.images.shape[-1], views.pixel_size)
-    opposite = Optics(_shifted_back(views.table), views.images.shape[-1], views.pixel_size)
-    reference = _Model(views, unturned, rotation)
-    first = _score(views, weight, reference, reference)
-    alternatives = {
-        "hand flipped": _Model(views, unturned, rotation @ mirror),
-        "pose transposed": _Model(views, unturned, rotation.mT),
-        "shift negated": _Model(views, opposite, rotation),
-        "random poses": _Model(views, unturned, random),
+    project_all = _Projector(views)
+    box, pixel_size = views.images.shape[-1], views.pixel_size
+    transfer = _transfer(views.table, box, pixel_size)
+    opposite = _transfer(replace(views.table, shift=-views.table.shift), box, pixel_size)
+    images, reference = rfft2(views.images), project_all(rotation) * transfer
+    first = _score(images, reference, reference, weight)
+    tried = {
+        "hand flipped": (rotation @ mirror, transfer),
+        "pose transposed": (rotation.mT, transfer),
+        "shift negated": (rotation, opposite),
+        "random poses": (random, transfer),
     }
-    others = {name: _score(views, weight, model, reference) for name, model in alternatives.items()}
+    others = {
+        name: _score(images, project_all(view) * seen, reference, weight)
+        for name, (view, seen) in tried.items()
+    }
     chosen = _sign(sign, [first, *others.values()])
     trials = _trials(chosen, first, others)
     check = SelfCheck(trials, _verdict(trials, chosen), chosen, chosen * first.scale, limit, len(rotation))
@@ -184,28 +189,32 @@ def model_images(views: Views, resolution: float, scale: float) -> tuple[Tensor,
     """Images and ``CTF * projection``, both low-passed, for a person to compare."""
     box = views.images.shape[-1]
     window = soft_edge(radii(box) / views.pixel_size, 1 / resolution, 0.3 / resolution)
-    optics = Optics(views.table, box, views.pixel_size)
     rotation = torch.from_numpy(views.table.rotation.astype(np.float32))
-    model = _Model(views, optics, rotation)(slice(None)) * scale
+    model = _Projector(views)(rotation) * _transfer(views.table, box, views.pixel_size) * scale
     return irfft2(rfft2(views.images) * window), irfft2(model * window)
 
 
-class _Model:
-    """``CTF * projection`` of the map for the particles under one convention."""
+class _Projector:
+    """Projections of the map, without CTF and shift."""
 
-    def __init__(self, views: Views, optics: Optics, rotation: Tensor) -> None:
+    def __init__(self, views: Views) -> None:
         n = len(views.density)
         z, y, x = np.nonzero(views.density)
         points = (np.stack([x, y, z], axis=-1) - n // 2) * views.pixel_size
         self._body = rigid_body(torch.from_numpy(points.astype(np.float32)))
         self._values = torch.from_numpy(np.ascontiguousarray(views.density[z, y, x]))[self._body.order]
-        self._optics, self._rotation, self._box, self._pixel_size = optics, rotation, n, views.pixel_size
-        self._rows = np.arange(len(rotation))
+        self._box, self._pixel_size = n, views.pixel_size
 
-    def __call__(self, part: slice) -> Tensor:
-        vertices = place(self._rotation[part], self._body.vertices[None], self._pixel_size)
-        projection = project(self._values, vertices, self._body, self._box)
-        return projection * self._optics.transfer(self._rows[part])
+    def __call__(self, rotation: Tensor) -> Tensor:
+        parts = []
+        for start in range(0, len(rotation), _BATCH):
+            vertices = place(rotation[start : start + _BATCH], self._body.vertices[None], self._pixel_size)
+            parts.append(project(self._values, vertices, self._body, self._box))
+        return torch.cat(parts)
+
+
+def _transfer(table: ParticleTable, box: int, pixel_size: float) -> Tensor:
+    return Optics(table, box, pixel_size).transfer(np.arange(len(table)))
 
 
 @dataclass(frozen=True)
@@ -221,25 +230,13 @@ class _Scores:
         return float(self.correlation.mean())
 
 
-def _score(
-    views: Views, weight: Tensor, model: Callable[[slice], Tensor], reference: Callable[[slice], Tensor]
-) -> _Scores:
-    correlations, likenesses, above, below = [], [], 0.0, 0.0
-    for start in range(0, len(views.images), _BATCH):
-        part = slice(start, start + _BATCH)
-        image, mine = rfft2(views.images[part]), model(part)
-        other = mine if model is reference else reference(part)
-        product, power = _dot(image, mine, weight), _dot(mine, mine, weight)
-        correlations.append(product / (power * _dot(image, image, weight)).sqrt().clamp(min=1e-20))
-        likenesses.append(
-            _dot(mine, other, weight) / (power * _dot(other, other, weight)).sqrt().clamp(min=1e-20)
-        )
-        above, below = above + float(product.sum()), below + float(power.sum())
-    return _Scores(
-        torch.cat(correlations).double().numpy(),
-        torch.cat(likenesses).double().numpy(),
-        above / max(below, 1e-20),
-    )
+def _score(images: Tensor, models: Tensor, reference: Tensor, weight: Tensor) -> _Scores:
+    product, power = _dot(images, models, weight), _dot(models, models, weight)
+    correlation = product / (power * _dot(images, images, weight)).sqrt().clamp(min=1e-20)
+    together = (power * _dot(reference, reference, weight)).sqrt().clamp(min=1e-20)
+    likeness = _dot(models, reference, weight) / together
+    scale = float(product.sum() / power.sum().clamp(min=1e-20))
+    return _Scores(correlation.double().numpy(), likeness.double().numpy(), scale)
 
 
 def _dot(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
@@ -252,10 +249,6 @@ def _weight(views: Views, limit: float) -> Tensor:
     band = soft_edge(radii(box) / views.pixel_size, 1 / limit, 0.1 / limit) * multiplicity(box)
     band[0, 0] = 0
     return band / noise
-
-
-def _shifted_back(table: ParticleTable) -> ParticleTable:
-    return replace(table, shift=-table.shift)
 
 
 def _sign(sign: Sign, scores: Sequence[_Scores]) -> int:

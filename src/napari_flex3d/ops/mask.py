@@ -33,21 +33,22 @@ def automatic_mask(
         Resolution that it is filtered to first, Å.
     threshold
         Density of the filtered map above which a voxel is protein; "auto" takes 0.4 of Otsu's, which keeps
-        moving parts that are weak in a consensus map.
+        moving parts that are weak in a consensus map, but not less than three times the noise; and where most
+        of what is above it is noise, the map is filtered more.
     dilate
         How far the mask reaches beyond that, Å.
     pad
         Width of the cosine edge beyond that, Å.
     """
+    volume = torch.from_numpy(np.ascontiguousarray(density, dtype=np.float32))
     cutoff = min(pixel_size / lowpass, 0.5)
-    smooth = low_pass(torch.from_numpy(np.ascontiguousarray(density, dtype=np.float32)), cutoff).numpy()
-    level = _level(smooth[_ball(len(smooth))]) if threshold == "auto" else threshold
-    labels, count = ndimage.label(smooth > level)
-    if count == 0:
+    piece, share = _largest_piece(low_pass(volume, cutoff).numpy(), threshold)
+    while threshold == "auto" and share < 0.5 and cutoff > 0.05:  # mostly noise: filter more
+        cutoff /= 2
+        piece, share = _largest_piece(low_pass(volume, cutoff, width=cutoff / 4).numpy(), threshold)
+    if not piece.any():
         return np.zeros_like(density, dtype=np.float32)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    solid = ndimage.binary_fill_holes(labels == sizes.argmax())
+    solid = ndimage.binary_fill_holes(piece)
     distance = ndimage.distance_transform_edt(~solid) * pixel_size - dilate
     edge = np.clip(distance / pad, 0, 1) if pad > 0 else (distance > 0).astype(float)
     return (0.5 + 0.5 * np.cos(np.pi * edge)).astype(np.float32)
@@ -60,8 +61,21 @@ def radius_of(mask: Float[ndarray, "n n n"], pixel_size: float) -> float:
     return float(np.sqrt((axis[z] ** 2 + axis[y] ** 2 + axis[x] ** 2).max(initial=0))) * pixel_size
 
 
-def _level(values: ndarray) -> float:
-    return 0.4 * float(threshold_otsu(values))  # type: ignore[no-untyped-call]
+def _largest_piece(smooth: ndarray, threshold: float | Literal["auto"]) -> tuple[ndarray, float]:
+    """Take the largest connected piece above the threshold; also its share of all that is above."""
+    labels, count = ndimage.label(smooth > (_level(smooth) if threshold == "auto" else threshold))
+    if count == 0:
+        return np.zeros(smooth.shape, dtype=bool), 0.0
+    sizes = np.bincount(labels.ravel())[1:]
+    return labels == 1 + sizes.argmax(), float(sizes.max() / sizes.sum())
+
+
+def _level(smooth: ndarray) -> float:
+    """Threshold of a map whose box is mostly solvent: above its noise, and well below its protein."""
+    median = np.median(smooth)
+    noise = 1.4826 * np.median(np.abs(smooth - median))
+    otsu = threshold_otsu(smooth[_ball(len(smooth))])  # type: ignore[no-untyped-call]
+    return float(max(0.4 * otsu, median + 3 * noise))
 
 
 def _ball(n: int) -> ndarray:
