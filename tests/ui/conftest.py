@@ -79,7 +79,7 @@ def hinge_model(dims: int = 2, particles: int = 400, bend: float = 0.35) -> Flex
         held_out=np.zeros(particles, bool),
         half=(np.arange(particles) % 2).astype(np.uint8),
         latent_scale=np.full(dims, 0.45, np.float32),
-        facts={"epoch": 1, "origin": list(ORIGIN)},
+        facts={"epoch": 1},
     )
 
 

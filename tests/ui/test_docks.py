@@ -153,6 +153,7 @@ def test_curves_and_map_follow_a_training_that_runs(qtbot, session, train):
     np.testing.assert_array_equal(epochs, [1, 2, 3])
     np.testing.assert_allclose(loss, 1 + 0.3 * np.exp(-epochs / 3))
     assert set(monitor.motion.lines) == {"rms", "largest"}
+    np.testing.assert_allclose(monitor.gain.lines["held-out"].getData()[1], 1.32 - loss - 0.02)
     assert "done" in monitor.title.text()
 
 
@@ -212,8 +213,15 @@ def test_jobs_are_listed_newest_first_and_numbered_on(session, toy_jobs):
 
 def test_summaries_in_words():
     lines = facts(
-        {"cells": 12345, "hand": {"flipped": False, "score": 0.123456}, "none": None, "ids": list(range(99))}
+        {
+            "cells": 12345,
+            "size_A": 3.0,
+            "empty": {},
+            "hand": {"flipped": False, "score": 0.123456},
+            "none": None,
+            "ids": list(range(99)),
+        }
     )
-    assert lines == ["cells: 12,345", "hand:", "   flipped: no", "   score: 0.1235"]
+    assert lines == ["cells: 12,345", "size (Å): 3", "hand:", "   flipped: no", "   score: 0.1235"]
     assert "–" in resolution_table({"flex": {"fsc143_A": 3.5}})
     assert [in_words(s) for s in (0.2, 65, 600, 9000)] == ["1 s", "65 s", "10 min", "2.5 h"]

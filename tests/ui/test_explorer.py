@@ -6,6 +6,7 @@ from qtpy.QtCore import QPointF, Qt
 
 from napari_flex3d.ui.explore import ExploreDock
 from napari_flex3d.ui.explorer import REST, SURFACE, VOLUME, courses
+from napari_flex3d.ui.isosurface import low_passed
 from napari_flex3d.ui.scatter import LatentScatter, histogram, smoothed
 
 from_center = {"size": (240, 240), "flash": False}
@@ -176,3 +177,35 @@ def test_courses_run_through_the_particles():
     assert found["PC1"].at(1.0, here) == pytest.approx(
         latents.mean(0) + found["PC1"].high * found["PC1"].direction
     )
+
+
+def test_the_map_can_be_filtered_for_the_eye(dock, session):
+    sharp = session.explorer.density.copy()
+    dock.low_pass_box.setValue(20.0)
+    smooth = session.explorer.density
+    np.testing.assert_array_equal(smooth, low_passed(sharp, 4.0, 20.0))
+    np.testing.assert_array_equal(session.model.canonical, sharp)
+    dock.low_pass_box.setValue(0.0)
+    np.testing.assert_array_equal(session.explorer.density, sharp)
+
+
+def test_a_filter_to_a_resolution_leaves_half_of_the_amplitude_there():
+    n, pixel_size, resolution = 64, 2.0, 16.0
+    wave = np.cos(2 * np.pi * np.arange(n) * pixel_size / resolution)
+    volume = np.broadcast_to(wave, (n, n, n)).astype(np.float32)
+    filtered = low_passed(volume, pixel_size, resolution)
+    inside = slice(20, 44)  # away from the box's edge
+    ratio = filtered[inside, inside, inside] @ wave[inside] / (wave[inside] @ wave[inside])
+    np.testing.assert_allclose(ratio, 0.5, atol=0.01)
+
+
+def test_keys_play_and_go_home(dock, session):
+    keys = {str(key): action for key, action in session.viewer.keymap.items()}
+    assert {"Alt+P", "Alt+0", "Alt+."} <= set(keys)
+    keys["Alt+P"](session.viewer)
+    assert session.explorer.is_playing
+    keys["Alt+P"](session.viewer)
+    assert not session.explorer.is_playing
+    viewer = session.viewer
+    session.end()
+    assert "Alt+P" not in map(str, viewer.keymap)

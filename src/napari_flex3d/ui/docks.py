@@ -319,7 +319,9 @@ def facts(summary: dict[str, Any], indent: str = "") -> list[str]:
     """Summary of a job in lines that a person can read."""
     lines = []
     for name, value in summary.items():
-        words = name.replace("_", " ")
+        words = in_units(name)
+        if isinstance(value, dict | list) and not value:
+            continue
         if isinstance(value, dict):
             lines += [f"{indent}{words}:", *facts(value, indent + "   ")]
         elif isinstance(value, list) and len(value) > 8:
@@ -327,6 +329,13 @@ def facts(summary: dict[str, Any], indent: str = "") -> list[str]:
         elif value is not None:
             lines.append(f"{indent}{words}: {_plain(value)}")
     return lines
+
+
+def in_units(name: str) -> str:
+    """Turn the name of a number into words, with its unit in brackets: ``cell_size_A`` is "cell size (Å)"."""
+    units = {"A": "Å", "A3": "Å³", "kV": "kV", "mm": "mm", "px": "px", "s": "s"}
+    *words, last = name.split("_")
+    return f"{' '.join(words)} ({units[last]})" if words and last in units else name.replace("_", " ")
 
 
 def _plain(value: Any) -> str:

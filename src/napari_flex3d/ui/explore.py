@@ -8,6 +8,7 @@ from qtpy.QtGui import QColor, QLinearGradient, QPainter
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
+    QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -128,6 +129,17 @@ class ExploreDock(Dock):
         self.contour_slider = _slider()
         self.contour_slider.setToolTip("Density at which the surface is cut, in the units of the map.")
         look.addRow("Contour", self.contour_slider)
+        self.low_pass_box = QDoubleSpinBox()
+        self.low_pass_box.setRange(0.0, 100.0)
+        self.low_pass_box.setSingleStep(0.5)
+        self.low_pass_box.setDecimals(1)
+        self.low_pass_box.setSpecialValueText("off")
+        self.low_pass_box.setKeyboardTracking(False)
+        self.low_pass_box.setToolTip(
+            "<qt>Filter the map that is shown to this resolution, Å. It begins at the resolution that the "
+            "training used; beyond that the canonical map is noise. The map on disk stays as it is.</qt>"
+        )
+        look.addRow("Low-pass (Å)", self.low_pass_box)
         self.column.addLayout(look)
 
     def _build_player(self) -> None:
@@ -178,18 +190,13 @@ class ExploreDock(Dock):
         self.color_box.currentIndexChanged.connect(self._on_color)
         self.rest_check.toggled.connect(explorer.set_compare)
         self.contour_slider.valueChanged.connect(explorer.set_contour)
+        self.low_pass_box.valueChanged.connect(explorer.set_low_pass)
         self.play_button.toggled.connect(explorer.play)
         self.course_box.currentIndexChanged.connect(self._on_course)
         self.speed_box.currentIndexChanged.connect(self._on_speed)
-        self.mean_button.clicked.connect(self.go_to_mean)
+        self.mean_button.clicked.connect(explorer.go_to_mean)
 
     # -- the person does something -----------------------------------------------------------------
-
-    def go_to_mean(self) -> None:
-        """Show the mean latent of the particles."""
-        if self.explorer.model is not None:
-            self.explorer.go_to(self.explorer.model.latents.mean(0))
-            self.explorer.settle()
 
     def _on_job(self) -> None:
         job = self.job_box.value
@@ -250,7 +257,10 @@ class ExploreDock(Dock):
         self._make_sliders(dims)
         for slider, (low, high) in zip(self.sliders, self.explorer.limits, strict=True):
             _set_range(slider, low, high)
-        _set_range(self.contour_slider, *_contour_range(model.canonical))
+        self.low_pass_box.blockSignals(True)
+        self.low_pass_box.setValue(self.explorer.low_pass)
+        self.low_pass_box.blockSignals(False)
+        _set_range(self.contour_slider, *_contour_range(self.explorer.density))
         self.contour_slider.blockSignals(True)
         self.contour_slider.setValue(self.explorer.contour)
         self.contour_slider.blockSignals(False)

@@ -10,8 +10,8 @@ from napari.layers import Image
 from napari.utils import Colormap
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from napari_flex3d.ui.grid import Grid, grid_of_model
-from napari_flex3d.ui.isosurface import CarriedSurface, cut, default_contour
+from napari_flex3d.ui.grid import Grid
+from napari_flex3d.ui.isosurface import CarriedSurface, cut, default_contour, low_passed
 from napari_flex3d.ui.run import Mailbox
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.surface import REGISTERED, FlexSurface
@@ -101,6 +101,8 @@ class Explorer(QObject):
         self.grid: Grid | None = None
         self.latent = np.zeros(2)
         self.limits = np.array([[-1.0, 1.0]] * 2)
+        self.density = np.zeros((1, 1, 1), np.float32)
+        self.low_pass = 0.0
         self.contour = 0.0
         self.largest = 1.0
         self.shown: Shown = "surface"
@@ -117,6 +119,7 @@ class Explorer(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(FRAME_INTERVAL)
         self._timer.timeout.connect(self._step)
+        self._bind_keys(on=True)
         session.model_changed.connect(self.take)
         session.ending.connect(self.close)
         if session.model is not None:
@@ -125,10 +128,21 @@ class Explorer(QObject):
     def close(self) -> None:
         """End the thread and the timer."""
         self._timer.stop()
+        self._bind_keys(on=False)
         if self._mailbox is not None:
             self._mailbox.close()
             self._mailbox = None
         self._layers.clear()
+
+    def _bind_keys(self, *, on: bool) -> None:
+        """Alt-P plays or pauses, Alt-0 goes to the mean latent, Alt-. stops the running stage."""
+        actions = {
+            "Alt-P": lambda viewer: self.play(not self.is_playing),
+            "Alt-0": lambda viewer: self.go_to_mean(),
+            "Alt-.": lambda viewer: self.session.stop(),
+        }
+        for key, action in actions.items():
+            self.session.viewer.bind_key(key, action if on else None, overwrite=True)
 
     # -- the model ---------------------------------------------------------------------------------
 
@@ -136,7 +150,7 @@ class Explorer(QObject):
         """Show a model: at the same latent and contour, if it is the next checkpoint of the same training."""
         is_next = self.model is not None and self._job == self.session.model_job
         self._job = self.session.model_job
-        self.model, self.grid = model, grid_of_model(model)
+        self.model, self.grid = model, self.session.model_grid
         self.limits = np.percentile(model.latents, [1, 99], axis=0).T
         self.limits[:, 1] = np.maximum(self.limits[:, 1], self.limits[:, 0] + 1e-3)
         self.courses = courses(model.latents)
@@ -145,7 +159,10 @@ class Explorer(QObject):
         self.course = self.courses[at]
         if not is_next or len(self.latent) != model.latent_dims:
             self.latent = np.zeros(model.latent_dims)
-            self.contour = default_contour(model.canonical, model.mask)
+            self.low_pass = float(model.facts.get("training_limit_A") or 0.0)
+            self.density = low_passed(model.canonical, model.pixel_size, self.low_pass)
+            self.contour = default_contour(self.density, model.mask)
+        self.density = low_passed(model.canonical, model.pixel_size, self.low_pass)
         few = np.linspace(0, len(model.latents) - 1, min(SAMPLED, len(model.latents))).astype(int)
         moved = np.linalg.norm(model.displacements(model.latents[few]), axis=-1)
         self.largest = max(float(np.percentile(moved.max(axis=1), 90)), 1e-3)
@@ -163,6 +180,12 @@ class Explorer(QObject):
             self.step_forward()
         self._move()
         self.latent_changed.emit(self.latent)
+
+    def go_to_mean(self) -> None:
+        """Show the mean latent of the particles."""
+        if self.model is not None:
+            self.go_to(self.model.latents.mean(0))
+            self.settle()
 
     def step_back(self) -> None:
         """Leave the canvas to another stage, until the latent is moved again."""
@@ -191,7 +214,7 @@ class Explorer(QObject):
                 self._mailbox = Mailbox(self._volume, self)
                 self._mailbox.answered.connect(self._on_volume)
                 self._mailbox.failed.connect(lambda error: self.measured.emit(str(error)))
-            self._mailbox.submit((self.model, self.latent.copy()))
+            self._mailbox.submit((self.model, self.density, self.latent.copy()))
 
     def set_contour(self, contour: float) -> None:
         """Cut the surface at another density."""
@@ -200,6 +223,14 @@ class Explorer(QObject):
             self._recut(is_new=False)
             if self._is_there(VOLUME):
                 self._layers[VOLUME].iso_threshold = contour
+
+    def set_low_pass(self, resolution: float) -> None:
+        """Filter the map to a resolution, Å; 0 shows it as it is."""
+        self.low_pass = resolution
+        if self.model is not None:
+            self.density = low_passed(self.model.canonical, self.model.pixel_size, resolution)
+            self._recut(is_new=False)
+            self.settle()
 
     def set_shown(self, shown: Shown) -> None:
         """Show the surface, the volume or both."""
@@ -259,7 +290,7 @@ class Explorer(QObject):
         """Cut the canonical map at the contour and tie the surface to the mesh."""
         model, grid = self.model, self.grid
         assert grid is not None
-        self.carried = CarriedSurface.of(model.canonical, model.pixel_size, self.contour, model.mesh)
+        self.carried = CarriedSurface.of(self.density, model.pixel_size, self.contour, model.mesh)
         if not len(self.carried.points):
             self.measured.emit("The map does not reach this contour.")
             return
@@ -295,7 +326,7 @@ class Explorer(QObject):
             self._layers[REST].visible = self.compare
         if not self.compare:
             return
-        vertices, faces = cut(self.model.canonical, self.contour)
+        vertices, faces = cut(self.density, self.contour)
         values = np.full(len(vertices), 0.8)
         if self._is_there(REST):
             self._layers[REST].reshape(vertices, faces, values)
@@ -331,16 +362,15 @@ class Explorer(QObject):
             layer.move(self.grid.indices(moved), values)
         took = 1000 * (time.perf_counter() - begun)
         self.measured.emit(
-            f"{self.grid.box_size}³ box · {len(moved):,} points moved in {took:.0f} ms · "
-            f"here up to {values.max():.1f} Å" + ("" if REGISTERED else " · slow drawing")
-            if self.colored == "displacement"
-            else f"{self.grid.box_size}³ box · {len(moved):,} points moved in {took:.0f} ms"
+            f"{self.grid.box_size}³ · {len(moved):,} points moved in {took:.0f} ms"
+            + (f" · up to {values.max():.1f} Å" if self.colored == "displacement" else "")
+            + ("" if REGISTERED else " · slow drawing")
         )
 
     @staticmethod
-    def _volume(request: tuple[Any, np.ndarray]) -> np.ndarray:
-        model, latent = request
-        return np.ascontiguousarray(model.volume(latent), np.float32)
+    def _volume(request: tuple[Any, np.ndarray, np.ndarray]) -> np.ndarray:
+        model, density, latent = request
+        return np.ascontiguousarray(model.volume(latent, map=density), np.float32)
 
     def _on_volume(self, volume: np.ndarray) -> None:
         if self.model is None or self.grid is None or self.session.viewer is None:
@@ -351,7 +381,7 @@ class Explorer(QObject):
             layer.refresh(thumbnail=False, highlight=False, extent=False)
             layer.visible = self.shown != "surface"
             return
-        limits = (0.0, float(self.model.canonical.max()))
+        limits = (0.0, float(self.density.max()))
         look = {
             "contrast_limits": limits,
             "colormap": "gray",

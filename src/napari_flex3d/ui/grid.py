@@ -1,6 +1,5 @@
 """Where things lie in napari: the only place that turns x, y, z in Å into z, y, x in voxels."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,10 +44,3 @@ class Grid:
         centre = [o + (self.box_size // 2) * self.pixel_size for o in self.origin]
         x, y, z = (c - (box_size // 2) * pixel_size for c in centre)
         return Grid(box_size, pixel_size, (x, y, z))
-
-
-def grid_of_model(model: Any) -> Grid:
-    """Box of a model's canonical map."""
-    origin: Sequence[float] = model.facts.get("origin") or (0.0, 0.0, 0.0)
-    x, y, z = (float(v) for v in origin)
-    return Grid(model.box_size, model.pixel_size, (x, y, z))

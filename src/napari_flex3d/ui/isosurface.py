@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 from skimage.measure import marching_cubes
 
@@ -39,6 +40,14 @@ def default_contour(volume: np.ndarray, mask: np.ndarray | None = None) -> float
     if len(positive) < 2 or positive.min() == positive.max():
         return float(volume.max()) / 2
     return float(threshold_otsu(positive))  # type: ignore[no-untyped-call]
+
+
+def low_passed(volume: np.ndarray, pixel_size: float, resolution: float) -> np.ndarray:
+    """Filter a map with a Gaussian whose amplitude is one half at a resolution, Å; 0 leaves it as it is."""
+    if resolution <= 0:
+        return volume
+    width = np.sqrt(np.log(2) / 2) / np.pi * resolution / pixel_size
+    return gaussian_filter(volume, width, mode="constant")
 
 
 def cut(volume: np.ndarray, contour: float) -> tuple[np.ndarray, np.ndarray]:

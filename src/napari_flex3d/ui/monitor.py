@@ -23,11 +23,24 @@ LOSS = {
     "rigid_loss": ("rigid", "#4fc3e8", DASHED),
     "rigid_loss_held_out": ("rigid, held-out", "#ff8c42", DASHED),
 }
+GAIN = {
+    "loss": ("trained on", "#4fc3e8", SOLID),
+    "loss_held_out": ("held-out", "#ff8c42", SOLID),
+}
 MOTION = {
     "displacement_rms": ("rms", "#8bd17c", SOLID),
     "displacement_max": ("largest", "#d66ba0", SOLID),
 }
 HALVES = ("#4fc3e8", "#ff8c42")
+
+
+class WholeAxis(pg.AxisItem):
+    """An axis of epochs or iterations: there is no epoch 2.5."""
+
+    def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:
+        """Give the spacings of the ticks, none below 1."""
+        wide = [(max(1.0, round(spacing)), 0.0) for spacing, _ in super().tickSpacing(low, high, size)]
+        return list(dict.fromkeys(wide))
 
 
 class Curves(pg.PlotWidget):
@@ -44,6 +57,7 @@ class Curves(pg.PlotWidget):
         self.setMenuEnabled(False)
         self.getPlotItem().hideButtons()
         self.showGrid(x=True, y=True, alpha=0.15)
+        self.setAxisItems({"bottom": WholeAxis("bottom")})
         for side, title in (("bottom", bottom), ("left", left)):
             self.getAxis(side).setPen(INK)
             self.getAxis(side).setTextPen(INK)
@@ -92,6 +106,11 @@ class Monitor(QWidget):
         self.folder: Path | None = None
         self._written = -1
         self.loss = Curves("epoch", "loss per particle")
+        self.gain = Curves("epoch", "rigid − flexible")
+        self.gain.setToolTip(
+            "<qt>How much better the flexible model explains a particle than the rigid one, in units of noise. "
+            "Held-out particles were not trained on: when their curve falls, the model learns noise.</qt>"
+        )
         self.motion = Curves("epoch", "displacement (Å)")
         self.latents = LatentScatter()
         self.latents.setMinimumHeight(60)
@@ -100,7 +119,7 @@ class Monitor(QWidget):
         self.title.setStyleSheet("color: #9aa2ad;")
         plots = QHBoxLayout()
         plots.setContentsMargins(0, 0, 0, 0)
-        for plot, stretch in ((self.loss, 3), (self.motion, 2), (self.latents, 1)):
+        for plot, stretch in ((self.loss, 3), (self.gain, 3), (self.motion, 2), (self.latents, 2)):
             plot.setMinimumHeight(90)
             plots.addWidget(plot, stretch)
         layout = QVBoxLayout(self)
@@ -131,6 +150,7 @@ class Monitor(QWidget):
         if folder != self.folder:
             self.folder, self._written = folder, -1
             self.loss.clear_lines()
+            self.gain.clear_lines()
             self.motion.clear_lines()
         self.redraw()
         self._timer.start()
@@ -160,6 +180,7 @@ class Monitor(QWidget):
         )
 
     def _draw_training(self, columns: dict[str, np.ndarray]) -> None:
+        self.gain.show()
         self.motion.show()
         self.loss.setLabel("bottom", "epoch")
         self.loss.setLabel("left", "loss per particle")
@@ -168,7 +189,13 @@ class Monitor(QWidget):
                 if column in columns:
                     plot.draw(name, columns["epoch"], columns[column], color, style)
 
+        for column, (name, color, style) in GAIN.items():
+            if f"rigid_{column}" in columns:
+                gain = columns[f"rigid_{column}"] - columns[column]
+                self.gain.draw(name, columns["epoch"], gain, color, style)
+
     def _draw_reconstruction(self, columns: dict[str, np.ndarray]) -> None:
+        self.gain.hide()
         self.motion.hide()
         self.latents.hide()
         self.loss.setLabel("bottom", "iteration")

@@ -10,10 +10,13 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.mrc import read_map
 from napari_flex3d.jobs import Job, input_of, read_job
 from napari_flex3d.params import Params
 from napari_flex3d.stages import STAGES, Stage
 from napari_flex3d.stages import run as driven
+from napari_flex3d.ui.grid import Grid
+from napari_flex3d.ui.layers import FILE_KEY, JOB_KEY, grid_of
 from napari_flex3d.ui.run import StageRun
 
 ORDER = tuple(stage.name for stage in STAGES)
@@ -69,6 +72,7 @@ class Session(QObject):
         self.run_folder: Path | None = None
         self.current: dict[str, Path] = {}
         self.model: Any = None
+        self.model_grid: Grid | None = None
         self.model_job: Path | None = None
         self.is_ready = False
         self._loading = False
@@ -123,6 +127,8 @@ class Session(QObject):
 
     def end(self) -> None:
         """Stop what runs, and forget the viewer."""
+        if self.viewer is None:
+            return
         self._timer.stop()
         if self.run is not None:
             self.run.stop()
@@ -182,8 +188,6 @@ class Session(QObject):
 
     def _on_layer(self, event: Any) -> None:
         """Tell the docks that a file or a job folder was opened in the viewer, by menu or by drop."""
-        from napari_flex3d.ui.layers import FILE_KEY, JOB_KEY
-
         metadata = event.value.metadata
         if JOB_KEY in metadata:
             job = Path(metadata[JOB_KEY])
@@ -286,21 +290,27 @@ class Session(QObject):
         self._wanted += 1
         wanted = self._wanted
         worker: Any = create_worker(load, checkpoint, _start_thread=False, _ignore_errors=True)
-        worker.returned.connect(lambda model: self._on_model(wanted, model))
+        worker.returned.connect(lambda loaded: self._on_model(wanted, *loaded))
         worker.errored.connect(lambda error: self.said.emit(str(error)))
         worker.start()
 
-    def _on_model(self, wanted: int, model: Any) -> None:
+    def _on_model(self, wanted: int, model: Any, grid: Grid) -> None:
         if wanted == self._wanted and self.viewer is not None:  # else overtaken, or the window is gone
-            self.model = model
+            self.model, self.model_grid = model, grid
             self.model_changed.emit(model)
 
 
-def load(checkpoint: Path) -> Any:
-    """Load a model; the first call loads torch, so it belongs in a thread."""
+def load(checkpoint: Path) -> tuple[Any, Grid]:
+    """Load a model, and where its box lies; the first call loads torch, so it belongs in a thread."""
     from napari_flex3d.model import load_model
 
-    return load_model(checkpoint)
+    model = load_model(checkpoint)
+    try:
+        prep = input_of(input_of(checkpoint.parent, "mesh"), "prep")
+        whole = grid_of(read_map(prep / "map_train.mrc"))
+    except InputError:  # a checkpoint that was copied without the jobs that it came from
+        whole = Grid(model.box_size, model.pixel_size)
+    return model, whole.same_centre(model.box_size, model.pixel_size)
 
 
 _sessions: dict[int, Session] = {}
