@@ -150,10 +150,28 @@ class Setup:
         """Rows of the particles that the flow and the map are fitted to."""
         return np.flatnonzero(~self.held_out)
 
+    @cached_property
+    def elastic(self) -> "Elastic":
+        """The mesh as the rigidity energy wants it."""
+        rest, cells = torch.from_numpy(self.mesh.vertices), torch.from_numpy(self.mesh.cells)
+        inverse, volume = shape_gradients(rest, cells)
+        weight = torch.from_numpy(self.mesh.rigidity) * volume * (RIGIDITY_UNIT / volume.sum())
+        return Elastic(rest, cells, inverse, weight)
+
     @property
     def batch_size(self) -> int:
         """Particles in a step: small sets still get a few hundred steps in an epoch."""
         return int(np.clip(len(self.particles) // 200, 8, 64))
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """Rest positions (P, 3), cells (C, 4), inverse edge matrices (C, 3, 3) and weights (C) of a mesh."""
+
+    rest: Tensor
+    cells: Tensor
+    inverse: Tensor
+    weight: Tensor
 
 
 def set_up(
@@ -345,12 +363,8 @@ def _move_density(values: Tensor, gradient: Tensor, setup: Setup, step: DensityP
 
 
 def _rigidity(setup: Setup, displacements: Tensor) -> Tensor:
-    mesh = setup.mesh
-    cells = torch.from_numpy(mesh.cells)
-    rest = torch.from_numpy(mesh.vertices)
-    inverse, volume = shape_gradients(rest, cells)
-    weight = torch.from_numpy(mesh.rigidity) * volume * (RIGIDITY_UNIT / volume.sum())
-    return rigidity_energy(rest + displacements, cells, inverse, weight)
+    elastic = setup.elastic
+    return rigidity_energy(elastic.rest + displacements, elastic.cells, elastic.inverse, elastic.weight)
 
 
 def _trials(latents: Tensor, others: Tensor, random: torch.Generator) -> Tensor:
@@ -467,11 +481,9 @@ def _metrics(
     latents = state.latents[train]
     sample = latents[torch.linspace(0, len(latents) - 1, min(200, len(latents))).long()]
     moved = state.generator(sample)
-    rest, cells = torch.from_numpy(setup.mesh.vertices), torch.from_numpy(setup.mesh.cells)
-    inverse, _ = shape_gradients(rest, cells)
-    inverted = sum(
-        int(inverted_cells(deformation_gradient(rest + d[None], cells, inverse))[0]) for d in moved[:20]
-    )
+    elastic = setup.elastic
+    turned = deformation_gradient(elastic.rest + moved[:20], elastic.cells, elastic.inverse)
+    inverted = int(inverted_cells(turned).sum())
     border = (latents * latent_scale(latents)).abs() > LATENT_BORDER - 0.05
     return {
         "epoch": state.epoch,

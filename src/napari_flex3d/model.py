@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class FlowGenerator(nn.Module):
         super().__init__()
         self.latent_dims = latent_dims
         sizes = [latent_dims] + [hidden_units] * layers
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         features = latent_dims + hidden_units
         self.weight = nn.Parameter(torch.zeros(features, len(modes)))
         self.register_buffer("mean_features", torch.zeros(features))
@@ -96,7 +97,9 @@ class FlowGenerator(nn.Module):
     def with_jacobian(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Displacements (B, P, 3) and their derivatives along each latent coordinate (B, K, P, 3)."""
         hidden = latents
-        first = slope = torch.eye(self.latent_dims, device=latents.device).expand(len(latents), -1, -1)
+        first = slope = torch.eye(self.latent_dims, dtype=latents.dtype, device=latents.device).expand(
+            len(latents), -1, -1
+        )
         for layer in self.layers:
             hidden = torch.tanh(layer(hidden))
             slope = (slope @ layer.weight.T) * (1 - hidden.square())[:, None]

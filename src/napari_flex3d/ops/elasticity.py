@@ -49,7 +49,7 @@ def deformation_gradient(
     return torch.einsum("ibjc,cjk->ikbc", edges, inverse)
 
 
-def closest_rotation(gradient: Float[Tensor, "3 3 *batch"], steps: int = 5) -> Float[Tensor, "3 3 *batch"]:
+def closest_rotation(gradient: Float[Tensor, "3 3 *batch"], steps: int = 4) -> Float[Tensor, "3 3 *batch"]:
     """Rotation nearest to each matrix, determinant +1 also where the matrix is inverted.
 
     Notes
@@ -131,8 +131,13 @@ def inverted_cells(gradient: Float[Tensor, "3 3 batch cells"]) -> Int[Tensor, " 
 
 
 def _cofactor(m: Tensor) -> Tensor:
-    return torch.stack([torch.linalg.cross(m[(i + 1) % 3], m[(i + 2) % 3], dim=0) for i in range(3)])
+    return torch.stack([_cross(m[(i + 1) % 3], m[(i + 2) % 3]) for i in range(3)])
 
 
 def _determinant(m: Tensor) -> Tensor:
-    return (m[0] * torch.linalg.cross(m[1], m[2], dim=0)).sum(0)
+    return (m[0] * _cross(m[1], m[2])).sum(0)
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    """Vector product along the first axis; several times quicker here than `torch.linalg.cross`."""
+    return torch.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])

@@ -1,0 +1,215 @@
+"""Training on a small made set: two domains about a hinge, box 32."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from napari_flex3d import stages
+from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.star import read_star
+from napari_flex3d.jobs import read_job
+from napari_flex3d.mesh import MeshParams
+from napari_flex3d.model import load_model
+from napari_flex3d.ops.fourier import radii
+from napari_flex3d.particles import Particles
+from napari_flex3d.prep import PrepParams
+from napari_flex3d.synthetic import displacement_error, write_sample
+from napari_flex3d.train import TrainParams, diagnose
+
+BOX = 32
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hinge")
+    return write_sample(folder / "sample", particles=400, box=BOX, pixel_size=6.0, snr=0.4, seed=1, extent=20)
+
+
+@pytest.fixture(scope="module")
+def mesh_job(sample):
+    root = sample.particles.parents[1]
+    stages.prepare(PrepParams(particles=sample.particles, map=sample.map, mask=sample.mask), root / "prep")
+    stages.build_mesh(MeshParams(prep=root / "prep", cells=10), root / "mesh")
+    return root / "mesh"
+
+
+def params(mesh_job: Path, **changes) -> TrainParams:
+    return TrainParams(mesh=mesh_job, **{"latent_dims": 1, "epochs": 6, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(mesh_job):
+    out = mesh_job.parent / "train"
+    stages.train_model(params(mesh_job), out)
+    return out
+
+
+def test_the_hinge_is_found(sample, trained):
+    model = load_model(trained)
+    z, state = model.latents[:, 0], sample.state
+    assert abs(spearmanr(z, state).statistic) > 0.95
+    reference = sample.coordinates[sample.reference]
+    moved = np.stack([model.move(reference, [z[state == s].mean()]) for s in range(len(sample.angles))])
+    error, motion = displacement_error(moved, sample.coordinates, sample.moving)
+    assert error < 0.25 * motion
+
+
+def test_held_out_particles_fit_better_with_the_motion(trained):
+    last = load_model(trained).facts["history"][-1]
+    assert last["loss_held_out"] < last["rigid_loss_held_out"] - 1
+
+
+def test_results_are_there(sample, trained):
+    names = {p.name for p in trained.iterdir()}
+    assert {
+        "latents.csv",
+        "latents.star",
+        "latents.cs",
+        "canonical.mrc",
+        "loss.png",
+        "latents.png",
+        "latest",
+    } <= names
+    table = np.genfromtxt(trained / "latents.csv", delimiter=",", names=True)
+    assert table.dtype.names == ("particle", "z1", "sd1", "held_out", "half")
+    assert (table["particle"] == np.arange(400)).all()
+    assert np.percentile(np.abs(table["z1"][table["held_out"] == 0]), 98) == pytest.approx(1.2, abs=0.02)
+    with mrcfile.open(trained / "canonical.mrc") as ours, mrcfile.open(sample.map) as theirs:
+        assert ours.voxel_size == theirs.voxel_size
+        assert np.corrcoef(ours.data.ravel(), theirs.data.ravel())[0, 1] > 0.8
+
+
+def test_latents_star_keeps_the_input(sample, trained):
+    before, after = read_star(sample.particles), read_star(trained / "latents.star")
+    assert after["optics"] == before["optics"]
+    for label, values in before["particles"].items():
+        assert after["particles"][label] == values
+    assert set(after["particles"]) - set(before["particles"]) == {"flex3dLatent1", "flex3dLatentSd1"}
+
+
+def test_a_broken_run_resumes_to_the_same_model(mesh_job, tmp_path):
+    stages.train_model(params(mesh_job, epochs=3), tmp_path / "whole")
+    run = stages.train(params(mesh_job, epochs=3), tmp_path / "broken")
+    epochs = 0
+    while epochs < 1:
+        epochs += bool(next(run).metrics)
+    for _ in range(7):  # some way into the second epoch
+        next(run)
+    run.close()
+    assert read_job(tmp_path / "broken").state == "stopped"
+    stages.train_model(params(mesh_job, epochs=3), tmp_path / "broken", resume=True)
+    whole, resumed = load_model(tmp_path / "whole"), load_model(tmp_path / "broken")
+    np.testing.assert_array_equal(resumed.canonical, whole.canonical)
+    np.testing.assert_array_equal(resumed.standard, whole.standard)
+    for name, tensor in whole.generator.state_dict().items():
+        assert torch.equal(resumed.generator.state_dict()[name], tensor)
+
+
+def changed_copy(mesh_job, folder, change):
+    """The same jobs with the training stack changed by ``change(images)``."""
+    for name in ("sample", "prep", "mesh"):
+        shutil.copytree(mesh_job.parent / name, folder / name)
+    with mrcfile.mmap(folder / "prep" / "particles_train.mrcs", mode="r+", permissive=True) as stack:
+        stack.data[:] = change(stack.data.astype(np.float32)).astype(np.float16)
+    return folder / "mesh"
+
+
+def test_held_out_particles_touch_neither_flow_nor_map(mesh_job, tmp_path):
+    out = tmp_path / "first"
+    stages.train_model(params(mesh_job, epochs=2), out)
+    first = load_model(out)
+
+    def disturb(images):
+        images[first.held_out] = np.random.default_rng(5).normal(size=(first.held_out.sum(), BOX, BOX))
+        return images
+
+    stages.train_model(
+        params(changed_copy(mesh_job, tmp_path / "copy", disturb), epochs=2), tmp_path / "second"
+    )
+    second = load_model(tmp_path / "second")
+    np.testing.assert_array_equal(second.canonical, first.canonical)
+    np.testing.assert_array_equal(second.standard[~first.held_out], first.standard[~first.held_out])
+    assert not np.array_equal(second.standard[first.held_out], first.standard[first.held_out])
+
+
+def test_nothing_beyond_the_training_limit_is_read(mesh_job, tmp_path, monkeypatch):
+    """Other coefficients beyond 80 % of the Nyquist frequency give the same model bit for bit."""
+    stages.train_model(params(mesh_job, epochs=2), tmp_path / "first")
+    batch = Particles.batch
+    beyond = radii(BOX) > 0.4
+
+    def disturbed(self, rows, device="cpu"):
+        images = batch(self, rows, device)
+        random = torch.Generator().manual_seed(int(rows[0]))
+        other = torch.randn(images.transform.shape, generator=random, dtype=torch.complex64) * BOX
+        return replace(images, transform=torch.where(beyond, other, images.transform))
+
+    monkeypatch.setattr(Particles, "batch", disturbed)
+    stages.train_model(params(mesh_job, epochs=2), tmp_path / "second")
+    first, second = load_model(tmp_path / "first"), load_model(tmp_path / "second")
+    np.testing.assert_array_equal(second.standard, first.standard)
+    np.testing.assert_array_equal(second.canonical, first.canonical)
+
+
+def test_too_few_particles_are_refused(sample, tmp_path):
+    prep = PrepParams(particles=sample.particles, map=sample.map, mask=sample.mask, max_particles=15)
+    stages.prepare(prep, tmp_path / "prep")
+    stages.build_mesh(MeshParams(prep=tmp_path / "prep", cells=6), tmp_path / "mesh")
+    with pytest.raises(InputError, match="has 15 particles; training needs at least 20"):
+        stages.train_model(params(tmp_path / "mesh"), tmp_path / "train")
+
+
+GOOD = {
+    "epoch": 6.0,
+    "loss": 95.0,
+    "loss_held_out": 96.0,
+    "rigid_loss": 100.0,
+    "rigid_loss_held_out": 100.0,
+    "rigidity_energy": 1.0,
+    "displacement_rms": 5.0,
+    "displacement_max": 20.0,
+    "latent_spread": 1.0,
+    "border_share": 0.01,
+    "inverted_cells": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"displacement_rms": 0.3}, "No motion was found"),
+        ({"loss_held_out": 101.0}, "No motion was found"),
+        ({"border_share": 0.2}, "20% of the latents pile up at the border"),
+        ({"inverted_cells": 4.0}, "4 mesh cells are turned inside out"),
+    ],
+)
+def test_warnings_in_words(change, words):
+    assert not diagnose([GOOD], 2.0, 5.0)
+    said = diagnose([GOOD | change], 2.0, 5.0)
+    assert any(words in sentence for sentence in said)
+
+
+def test_rising_loss_of_held_out_particles_is_said():
+    worse = GOOD | {"loss_held_out": 99.0}
+    assert any("rose by 3.0" in s for s in diagnose([GOOD, GOOD, worse], 2.0, 5.0))
+
+
+def test_the_rigid_control_has_no_motion(tmp_path):
+    sample = write_sample(
+        tmp_path / "sample", particles=400, box=BOX, pixel_size=6.0, snr=0.4, seed=3, kind="rigid"
+    )
+    stages.prepare(
+        PrepParams(particles=sample.particles, map=sample.map, mask=sample.mask), tmp_path / "prep"
+    )
+    stages.build_mesh(MeshParams(prep=tmp_path / "prep", cells=10), tmp_path / "mesh")
+    out = tmp_path / "train"
+    stages.train_model(params(tmp_path / "mesh"), out)
+    assert any("No motion was found" in sentence for sentence in read_job(out).record["warnings"])
+    last = load_model(out).facts["history"][-1]
+    assert last["displacement_rms"] < 0.2 * 6.0
