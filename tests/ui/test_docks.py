@@ -9,12 +9,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_flex3d.jobs import read_job
-from napari_flex3d.ui.docks import DataDock, MeshDock, ReconstructDock, TrainDock, facts, resolution_table
+from napari_flex3d.ui.docks import DataDock, MeshDock, ReconstructDock, TrainDock
 from napari_flex3d.ui.explore import ExploreDock
 from napari_flex3d.ui.explorer import SURFACE
 from napari_flex3d.ui.monitor import Monitor
 from napari_flex3d.ui.panel import in_words
 from napari_flex3d.ui.session import Session
+from napari_flex3d.ui.summary import facts, resolution_table
 
 LONG = 60_000
 
@@ -145,6 +146,7 @@ def test_curves_and_map_follow_a_training_that_runs(qtbot, session, train):
         qtbot.waitUntil(lambda: SURFACE in session.viewer.layers, timeout=LONG)
         assert session.is_running  # the map is there before the training is over
         assert session.is_followed
+        assert session.viewer.layers[SURFACE].visible  # in front of what was shown before
         explore.sliders[0].setValue(0.5)
     qtbot.waitUntil(lambda: len(taken) > 1 and session.model is taken[-1], timeout=LONG)
     assert session.explorer.latent[0] == pytest.approx(0.5, abs=0.02)  # the next checkpoint leaves one there

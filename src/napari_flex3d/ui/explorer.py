@@ -1,15 +1,15 @@
 """The map at one latent: what is on show, kept apart from the widgets that steer it."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from napari.layers import Image
-from napari.utils import Colormap
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
+from napari_flex3d.ui.color_scale import DISPLACEMENT_COLORS
+from napari_flex3d.ui.courses import Course, courses
 from napari_flex3d.ui.grid import Grid
 from napari_flex3d.ui.isosurface import CarriedSurface, cut, default_contour, low_passed
 from napari_flex3d.ui.run import Mailbox
@@ -20,60 +20,11 @@ Shown = Literal["surface", "volume", "both"]
 Colored = Literal["displacement", "plain"]
 
 SURFACE, VOLUME, REST = "Flexible map", "Flexible volume", "Map at rest"
-DISPLACEMENT_COLORS = Colormap(
-    ["#dfe3e8", "#f5c469", "#e8603c", "#8d1d5b"], name="displacement", display_name="displacement"
-)
-"""Pale where nothing moves, like a map that nobody has coloured; its lightness falls all the way."""
 PLAIN_COLORS = "gray"
 FRAME_INTERVAL = 40
 """Milliseconds between two frames while playing, if the drawing keeps up."""
 SAMPLED = 48
 """Particles whose displacements set the end of the colour scale."""
-
-
-@dataclass(frozen=True)
-class Course:
-    """A straight course through the latents, to play along.
-
-    Parameters
-    ----------
-    name
-        What the person sees.
-    direction
-        (K,) unit vector.
-    low, high
-        Its ends: the 1st and 99th percentile of the particles along it.
-    through
-        (K,) a latent that it passes, or None to start where one is.
-    """
-
-    name: str
-    direction: np.ndarray
-    low: float
-    high: float
-    through: np.ndarray | None = None
-
-    def at(self, part: float, here: np.ndarray) -> np.ndarray:
-        """Latent at a part (0 to 1) of the course; what it does not concern stays as it is ``here``."""
-        value = self.low + (self.high - self.low) * part
-        if self.through is not None:
-            return self.through + value * self.direction
-        return here * (1 - self.direction) + value * self.direction
-
-
-def courses(latents: np.ndarray) -> list[Course]:
-    """Courses to play: every coordinate, and every principal component where there are several."""
-    dims = latents.shape[1]
-    low, high = np.percentile(latents, [1, 99], axis=0)
-    found = [Course(f"z{k + 1}", np.eye(dims)[k], low[k], high[k]) for k in range(dims)]
-    if dims == 1 or len(latents) <= dims:
-        return found
-    mean = latents.mean(0)
-    _, _, axes = np.linalg.svd(latents - mean, full_matrices=False)
-    for k, axis in enumerate(axes):
-        ends = np.percentile((latents - mean) @ axis, [1, 99])
-        found.append(Course(f"PC{k + 1}", axis, ends[0], ends[1], mean))
-    return found
 
 
 class Explorer(QObject):
@@ -167,6 +118,8 @@ class Explorer(QObject):
         moved = np.linalg.norm(model.displacements(model.latents[few]), axis=-1)
         self.largest = max(float(np.percentile(moved.max(axis=1), 90)), 1e-3)
         self._recut(is_new=not is_next)
+        if not is_next and self.session.is_running and self.session.run_stage == "train":
+            self.step_forward()  # the first map of a training that was started here
         self.model_taken.emit(model)
         self.latent_changed.emit(self.latent)
         self.settle()

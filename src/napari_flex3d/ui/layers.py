@@ -165,7 +165,7 @@ def mesh_layers(mesh: Any, grid: Grid) -> list[LayerData]:
         {
             "name": MESH_EDGES,
             "vector_style": "line",
-            "edge_width": 0.003 * grid.box_size,
+            "edge_width": 0.005 * grid.box_size,
             "features": {"rigidity": weight[edges].mean(axis=1)},
             "edge_color": "rigidity",
             "edge_colormap": RIGIDITY_COLORS,

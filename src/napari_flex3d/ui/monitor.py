@@ -19,9 +19,9 @@ SOLID, DASHED = Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine
 # column of metrics.csv: name in the legend, colour, line
 LOSS = {
     "loss": ("flexible", "#4fc3e8", SOLID),
-    "loss_held_out": ("flexible, held-out", "#ff8c42", SOLID),
+    "loss_held_out": ("held-out", "#ff8c42", SOLID),
     "rigid_loss": ("rigid", "#4fc3e8", DASHED),
-    "rigid_loss_held_out": ("rigid, held-out", "#ff8c42", DASHED),
+    "rigid_loss_held_out": ("rigid held-out", "#ff8c42", DASHED),
 }
 GAIN = {
     "loss": ("trained on", "#4fc3e8", SOLID),
@@ -87,7 +87,7 @@ class Curves(pg.PlotWidget):
             mark = "╍╍" if style == DASHED else "━━"
             self._names.append(f'<span style="color:{color}">{mark}</span> {name}')
             # the names stand above the curves, where a legend inside would hide them
-            self.setTitle("&nbsp;&nbsp; ".join(self._names), size="9pt", color=INK)
+            self.setTitle("&nbsp;&nbsp; ".join(self._names), size="8pt", color=INK)
         self.lines[name].setData(x, y, symbol="o" if len(x) == 1 else None, symbolSize=6)
 
 
@@ -201,13 +201,17 @@ class Monitor(QWidget):
         self.loss.setLabel("bottom", "iteration")
         self.loss.setLabel("left", "objective")
         for rigid in (0, 1):
-            for half in (0, 1):
+            for number, half in enumerate(np.unique(columns["half"])):
                 rows = (columns["half"] == half) & (columns["rigid"] == rigid)
                 if rows.any():
-                    name = f"{'rigid' if rigid else 'flexible'}, half {half + 1}"
+                    name = f"{'rigid' if rigid else 'flexible'}, half {number + 1}"
                     style = DASHED if rigid else SOLID
                     self.loss.draw(
-                        name, columns["iteration"][rows], columns["objective"][rows], HALVES[half], style
+                        name,
+                        columns["iteration"][rows],
+                        columns["objective"][rows],
+                        HALVES[number % 2],
+                        style,
                     )
 
     def _on_run(self) -> None:

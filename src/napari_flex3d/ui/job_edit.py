@@ -1,0 +1,66 @@
+"""A box to choose a job from."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QPushButton, QSizePolicy, QWidget
+
+JobList = Callable[[], Sequence[Path]]
+
+
+class JobEdit(QWidget):
+    """A box with the known jobs of one stage, and a button for any other folder.
+
+    Parameters
+    ----------
+    jobs
+        Lists the job folders to offer, newest first.
+    """
+
+    changed = Signal()
+
+    def __init__(self, jobs: JobList) -> None:
+        super().__init__()
+        self._jobs = jobs
+        self._box = QComboBox()
+        self._box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._box.currentIndexChanged.connect(lambda _: self.changed.emit())
+        button = QPushButton("Open…")
+        button.setToolTip("Choose the folder of a job that is not in this list.")
+        button.clicked.connect(self._choose)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._box)
+        row.addWidget(button)
+        self.refresh()
+
+    @property
+    def value(self) -> Path | None:
+        """The chosen job folder."""
+        return self._box.currentData()
+
+    @value.setter
+    def value(self, job: Path | None) -> None:
+        if job is not None and self._find(job) < 0:
+            self._box.insertItem(0, job.name, job)
+        self._box.setCurrentIndex(-1 if job is None else self._find(job))
+        self._box.setToolTip(str(job or ""))
+
+    def refresh(self) -> None:
+        """Add jobs that have appeared; the choice stays."""
+        for job in self._jobs():
+            if self._find(job) < 0:
+                chosen = self.value
+                self._box.addItem(job.name, job)
+                if chosen is None:
+                    self._box.setCurrentIndex(0)
+
+    def _find(self, job: Path) -> int:
+        return next((i for i in range(self._box.count()) if self._box.itemData(i) == job), -1)
+
+    def _choose(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Choose a job folder")
+        if folder:
+            self.value = Path(folder)
