@@ -43,7 +43,9 @@ FAULTS = {
 def toy(params, out):
     yield Progress(0, 2, "Reading")
     warnings.warn("No half sets.", InputWarning, stacklevel=1)
-    if params.fault:
+    if params.fault == "stop":
+        (out / "stop").touch()
+    elif params.fault:
         raise FAULTS[params.fault]
     yield Progress(2, 2, "Writing", {"epoch": 1})
     return {"resolution_A": 3.25, "particles": 10}
@@ -145,8 +147,9 @@ def test_debug_shows_the_traceback(flex3d, monkeypatch):
         flex3d("toy in.star --fault bug -o job")
 
 
-def test_interrupt_is_status_130_and_says_how_to_go_on(flex3d):
-    status, _out, err = flex3d("toy in.star --fault interrupt -o job")
+@pytest.mark.parametrize("fault", ["interrupt", "stop"])
+def test_a_stop_is_status_130_and_says_how_to_go_on(flex3d, fault):
+    status, _out, err = flex3d(f"toy in.star --fault {fault} -o job")
     assert status == 130
     assert "--resume" in err
     assert read_job(Path("job")).state == "stopped"
@@ -274,6 +277,16 @@ def test_view_without_napari_says_what_to_install(flex3d, monkeypatch):
     status, _, err = flex3d("view")
     assert status == 1
     assert err == 'Error: napari is not installed: pip install "napari-flex3d[all]"\n'
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is always a display")
+def test_view_without_a_display_says_so(flex3d, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(cli, "find_spec", lambda name: True)
+    status, _, err = flex3d("view")
+    assert status == 1
+    assert err == "Error: there is no display. flex3d report JOB writes a page instead.\n"
 
 
 def test_commands_that_need_a_job_say_when_there_is_none(flex3d):

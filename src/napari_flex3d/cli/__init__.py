@@ -156,6 +156,9 @@ def _view(arguments: argparse.Namespace) -> int:
     if not _napari_is_there():
         print('Error: napari is not installed: pip install "napari-flex3d[all]"', file=sys.stderr)
         return FAILED
+    if not _has_display():
+        print("Error: there is no display. flex3d report JOB writes a page instead.", file=sys.stderr)
+        return FAILED
     from napari_flex3d.ui.view import view
 
     view(arguments.job)

@@ -157,7 +157,7 @@ def latents(table: Mapping[str, Sequence[float]]) -> str:
             last.hist2d(columns[0, good], columns[1, good], bins, cmap=DENSITY, rasterized=True)
             last.set(xlabel=names[0], ylabel=names[1], title="Particles in latent space")
 
-    return draw(paint, min(len(names), 3) + pair, width=3.4)
+    return draw(paint, min(len(names), 3) + pair, width=3.4 if pair else 4.2)
 
 
 def columns_of(path: Path) -> dict[str, list[float]]:
