@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_flex3d.fit import elastic_modes
 from napari_flex3d.io.errors import InputError
-from napari_flex3d.mesh import regular_mesh
+from napari_flex3d.mesh import elastic_modes, regular_mesh
 from napari_flex3d.model import FlexModel, FlowGenerator, load_model, save_model
 from napari_flex3d.ops.elasticity import rigidity_energy, shape_gradients
 

@@ -7,8 +7,6 @@ import pytest
 from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
 
 
-
-
 @dataclass(frozen=True, kw_only=True)
 class Example(Params):
     source: Path = param(REQUIRED, "Input.", positional=True, path="file")

@@ -68,9 +68,14 @@ class FlowGenerator(nn.Module):
         self.register_buffer("mass", (mass / mass.sum()).float())
         self.register_buffer("modes", modes.float())
 
+    @property
+    def linears(self) -> list[nn.Linear]:
+        """The layers, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+
     def start(self, rms: float, random: torch.Generator) -> None:
         """Random first flow of ``rms`` Å at latents of unit size; soft modes are largest in it."""
-        for layer in self.layers:
+        for layer in self.linears:
             nn.init.xavier_uniform_(layer.weight, gain=5 / 3, generator=random)
             nn.init.uniform_(layer.bias, -0.5, 0.5, generator=random)
         with torch.no_grad():
@@ -82,13 +87,13 @@ class FlowGenerator(nn.Module):
     def features(self, latents: Tensor) -> Tensor:
         """What the last layer sees: the latents (B, K) and the last hidden layer, (B, K + hidden)."""
         hidden = latents
-        for layer in self.layers:
+        for layer in self.linears:
             hidden = torch.tanh(layer(hidden))
         return torch.cat([latents, hidden], dim=-1)
 
     def flow(self, features: Tensor) -> Tensor:
         """Displacements (..., P, 3) in Å of features (..., K + hidden) from which the mean was taken."""
-        return ((features @ self.weight) @ self.modes).unflatten(-1, (-1, 3))
+        return ((features @ self.weight) @ self.modes).view(*features.shape[:-1], -1, 3)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Displacements (B, P, 3) in Å of latents (B, K) on the standardised scale."""
@@ -100,7 +105,7 @@ class FlowGenerator(nn.Module):
         first = slope = torch.eye(self.latent_dims, dtype=latents.dtype, device=latents.device).expand(
             len(latents), -1, -1
         )
-        for layer in self.layers:
+        for layer in self.linears:
             hidden = torch.tanh(layer(hidden))
             slope = (slope @ layer.weight.T) * (1 - hidden.square())[:, None]
         features = torch.cat([latents, hidden], dim=-1) - self.mean_features
@@ -114,7 +119,7 @@ class FlowGenerator(nn.Module):
     @torch.no_grad()
     def rescale(self, mean: Tensor, spread: Tensor) -> None:
         """Absorb ``z = mean + spread * z'`` into the weights: the same flow for the standardised latents z'."""
-        first = self.layers[0]
+        first = self.linears[0]
         first.bias.add_(first.weight @ mean)
         first.weight.mul_(spread)
         dims = self.latent_dims
@@ -297,7 +302,7 @@ def save_model(folder: Path, model: FlexModel, state: dict[str, Tensor] | None =
         "format": 1,
         "latent_dims": model.latent_dims,
         "layers": len(model.generator.layers),
-        "hidden_units": model.generator.layers[0].out_features,
+        "hidden_units": model.generator.linears[0].out_features,
         "pixel_size": model.pixel_size,
         **model.facts,
     }

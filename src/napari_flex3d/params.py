@@ -79,10 +79,14 @@ class ParamInfo:
             return None
         try:
             if self.kind is bool:
-                return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+                return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+                    text.lower()
+                ]
             return self.kind(text)
         except (ValueError, KeyError):
-            raise ValueError(f'{self.name} = "{text}": must be {self.allowed() or self.kind.__name__}') from None
+            raise ValueError(
+                f'{self.name} = "{text}": must be {self.allowed() or self.kind.__name__}'
+            ) from None
 
     def check(self, value: Any) -> Any:
         """The value in its own kind, or a `ValueError` that names the parameter, the value and what is allowed."""
@@ -106,8 +110,10 @@ class ParamInfo:
             raise wrong
         if self.choices and value not in self.choices:
             raise wrong
-        if self.kind in (int, float) and not (
-            (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        if (
+            isinstance(value, int | float)
+            and self.kind is not bool
+            and not ((self.low is None or value >= self.low) and (self.high is None or value <= self.high))
         ):
             raise wrong  # NaN fails every comparison and ends here too when there is a range
         return value
@@ -184,7 +190,9 @@ class Params:
         known = {f.name for f in dataclasses.fields(cls)}
         unknown = sorted(set(record) - known)
         if unknown:
-            raise ValueError(f"{cls.__name__} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+            raise ValueError(
+                f"{cls.__name__} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+            )
         return cls(**record)
 
     def to_record(self) -> dict[str, Any]:

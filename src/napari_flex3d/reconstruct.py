@@ -21,7 +21,7 @@ from napari_flex3d.mesh import voxel_positions
 from napari_flex3d.model import FlexModel, load_model
 from napari_flex3d.ops.backprojection import DensityPreconditioner, slice_weights
 from napari_flex3d.ops.fourier import multiplicity, radii, shells, soft_edge
-from napari_flex3d.ops.fsc import corrected_fsc, fsc, local_resolution, resolution
+from napari_flex3d.ops.fsc import corrected_fsc, local_resolution, resolution
 from napari_flex3d.ops.projection import Body, place, project, rigid_body
 from napari_flex3d.params import REQUIRED, Params, param
 from napari_flex3d.particles import Particles
@@ -250,7 +250,7 @@ def reconstruct(params: ReconstructParams, out: Path) -> Generator[Progress, Non
     pixel = particles.pixel_size
     _write_curves(out / "fsc.csv", curves, len(mask), pixel)
     draw_fsc(out / "fsc.png", curves, len(mask), pixel, limit)
-    local = local_resolution(*halves["flex"], soft, pixel)
+    local = local_resolution(halves["flex"][0], halves["flex"][1], soft, pixel)
     write_map(out / "local_resolution.mrc", local.numpy(), like=consensus)
     summary: dict[str, Any] = {
         kind: {
@@ -301,8 +301,7 @@ def _weight(particles: Particles) -> Tensor:
 
 
 def _curves(pair: list[Tensor], soft: Tensor) -> dict[str, Tensor]:
-    unmasked = fsc(*pair)
-    masked, _, corrected = corrected_fsc(*pair, soft)
+    unmasked, masked, corrected = corrected_fsc(pair[0], pair[1], soft)
     return {"unmasked": unmasked, "masked": masked, "corrected": corrected}
 
 

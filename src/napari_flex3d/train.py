@@ -224,7 +224,8 @@ def _checkpoint(out: Path, model: FlexModel, state: Fit) -> None:
 
 def _preview(model: FlexModel) -> dict[str, NDArray[np.float32]]:
     path = np.zeros((9, model.latent_dims), dtype=np.float32)
-    path[:, 0] = np.linspace(*np.percentile(model.latents[:, 0], [1, 99]), 9)
+    low, high = (float(v) for v in np.percentile(model.latents[:, 0], [1, 99]))
+    path[:, 0] = np.linspace(low, high, 9)
     return {"latents": model.latents, "displacements": model.displacements(path)}
 
 
@@ -334,7 +335,7 @@ def draw_latents(path: Path, model: FlexModel) -> None:
     else:
         box = [[-LATENT_BORDER, LATENT_BORDER]] * 2
         counts, *_ = np.histogram2d(model.latents[:, 0], model.latents[:, 1], bins=60, range=box)
-        plot.imshow(counts.T, origin="lower", extent=(*box[0], *box[1]), cmap="viridis")
+        plot.imshow(counts.T, origin="lower", extent=(-LATENT_BORDER, LATENT_BORDER) * 2, cmap="viridis")
         plot.set(xlabel="z1", ylabel="z2")
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=110)

@@ -111,7 +111,9 @@ def _crop(transforms: Tensor, n: int, box: int, dims: int) -> Tensor:
     return torch.nn.functional.pad(half, (0, box // 2 + 1 - keep - 1))
 
 
-def low_pass(volumes: Float[Tensor, "*batch n n n"], cutoff: float, width: float = 0.02) -> Float[Tensor, "*batch n n n"]:
+def low_pass(
+    volumes: Float[Tensor, "*batch n n n"], cutoff: float, width: float = 0.02
+) -> Float[Tensor, "*batch n n n"]:
     """Volumes without the frequencies above ``cutoff`` cycles per pixel; the edge is a cosine of ``width``."""
     return irfft3(rfft3(volumes) * soft_edge(radii(volumes.shape[-1], 3, volumes.device), cutoff, width))
 

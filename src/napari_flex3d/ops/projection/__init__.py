@@ -125,7 +125,9 @@ def project(
     Non-uniform FFT of type 1 (Dutt & Rokhlin 1993) with a cubic B-spline kernel.
     """
     fine = fine_box(box_size, oversampling)
-    grid = _Spread.apply(values, vertices_px, body, box_size, fine, _module(values, implementation))
+    grid = _Spread.apply(  # type: ignore[no-untyped-call]
+        values, vertices_px, body, box_size, fine, _module(values, implementation)
+    )
     return _to_transform(grid, box_size)
 
 

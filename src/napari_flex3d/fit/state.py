@@ -1,0 +1,184 @@
+"""What a fit starts from and what changes while it goes on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_flex3d.mesh import TetMesh, elastic_modes, vertex_mass, voxel_positions
+from napari_flex3d.model import FlowGenerator
+from napari_flex3d.ops.elasticity import shape_gradients
+from napari_flex3d.ops.projection import Body, rigid_body
+from napari_flex3d.particles import Particles
+
+RIGIDITY_UNIT = 1000.0
+"""Rigidity counts thousandths of the volume-mean energy: the same at any number of cells (`docs/decisions.md`)."""
+
+
+class FitParams(Protocol):
+    """What the loop reads of the parameters of training."""
+
+    latent_dims: int
+    epochs: int
+    rigidity: float
+    centering: Any
+    centering_power: float
+    latent_noise: float
+    flow_lr: float
+    flow_lr_final: float
+    density_lr: float
+    freeze_density: bool
+    freeze_latents: bool
+    seed: int
+
+
+@dataclass
+class Fit:
+    """Everything that changes while a model is fitted; `tensors` and `restore` carry it over a restart.
+
+    Parameters
+    ----------
+    generator
+        Flow generator being trained.
+    average
+        Running average of its weights, by which the model is judged and used.
+    optimizer
+        Adam on the generator's weights.
+    values, rigid_values
+        Canonical map, and the map of the model without motion, on the body's voxels in the images' units.
+    latents, covariance
+        (N, K) and (N, K, K), standardised scale.
+    epoch
+        Epochs done.
+    """
+
+    generator: FlowGenerator
+    average: FlowGenerator
+    optimizer: torch.optim.Adam
+    values: Tensor
+    rigid_values: Tensor
+    latents: Tensor
+    covariance: Tensor
+    epoch: int = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it as named tensors."""
+        out = {"values": self.values, "rigid_values": self.rigid_values}
+        out |= {"latents": self.latents, "covariance": self.covariance, "epoch": torch.tensor(self.epoch)}
+        out |= {f"generator.{k}": v for k, v in self.generator.state_dict().items()}
+        out |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for i, moments in self.optimizer.state_dict()["state"].items():
+            out |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
+        return out
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take up where `tensors` left."""
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.values, self.rigid_values = tensors["values"].clone(), tensors["rigid_values"].clone()
+        self.latents, self.covariance = tensors["latents"].clone(), tensors["covariance"].clone()
+        self.epoch = int(tensors["epoch"])
+        self.generator.load_state_dict(under("generator."))
+        self.average.load_state_dict(under("average."))
+        state = self.optimizer.state_dict()
+        state["state"] = {}
+        for key, value in under("adam.").items():
+            index, name = key.split(".")
+            state["state"].setdefault(int(index), {})[name] = value.clone()
+        self.optimizer.load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What stays the same while a model is fitted.
+
+    Parameters
+    ----------
+    particles
+        The particles at the training box.
+    mesh, body, rigid
+        The mesh, the masked voxels tied to it, and the same voxels tied to nothing that bends.
+    mask
+        Voxels that the model describes (n, n, n); the body's order refers to them.
+    held_out
+        Particles (N) of which only the latents are fitted.
+    params
+        Parameters of training.
+    """
+
+    particles: Particles
+    mesh: TetMesh
+    body: Body
+    rigid: Body
+    mask: Tensor
+    held_out: NDArray[np.bool_]
+    params: FitParams
+
+    @cached_property
+    def train(self) -> NDArray[np.int64]:
+        """Rows of the particles that the flow and the map are fitted to."""
+        return np.flatnonzero(~self.held_out)
+
+    @cached_property
+    def elastic(self) -> "Elastic":
+        """The mesh as the rigidity energy wants it."""
+        rest, cells = torch.from_numpy(self.mesh.vertices), torch.from_numpy(self.mesh.cells)
+        inverse, volume = shape_gradients(rest, cells)
+        weight = torch.from_numpy(self.mesh.rigidity) * volume * (RIGIDITY_UNIT / volume.sum())
+        return Elastic(rest, cells, inverse, weight)
+
+    @property
+    def batch_size(self) -> int:
+        """Particles in a step: small sets still get a few hundred steps in an epoch."""
+        return int(np.clip(len(self.particles) // 200, 8, 64))
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """Rest positions (P, 3), cells (C, 4), inverse edge matrices (C, 3, 3) and weights (C) of a mesh."""
+
+    rest: Tensor
+    cells: Tensor
+    inverse: Tensor
+    weight: Tensor
+
+
+def set_up(
+    particles: Particles, mesh: TetMesh, mask: NDArray[np.bool_], held_out_share: float, params: Any
+) -> Setup:
+    """Tie the voxels to the mesh and choose the held-out particles."""
+    points = voxel_positions(np.argwhere(mask), len(mask), particles.pixel_size)
+    random = np.random.default_rng(params.seed)
+    held_out = np.zeros(len(particles), dtype=bool)
+    held_out[random.permutation(len(particles))[: round(held_out_share * len(particles))]] = True
+    body = mesh.bind(points)
+    rigid = rigid_body(torch.from_numpy(points).float()[body.order])
+    return Setup(particles, mesh, body, rigid, torch.from_numpy(mask), held_out, params)
+
+
+def begin(setup: Setup, density: NDArray[np.float32], layers: int, hidden_units: int) -> Fit:
+    """First state: the consensus map (n, n, n, images' units), a small smooth random flow, all latents at zero."""
+    params, mesh, body = setup.params, setup.mesh, setup.body
+    values = torch.from_numpy(density[setup.mask.numpy()]).float()[body.order]
+    mass = vertex_mass(values, body)
+    args = (params.latent_dims, elastic_modes(mesh, mass), mass, layers, hidden_units)
+    generator, average = FlowGenerator(*args), FlowGenerator(*args)
+    random = torch.Generator().manual_seed(params.seed)
+    generator.start(0.3 * setup.particles.pixel_size, random)
+    average.load_state_dict(generator.state_dict())
+    dims, count = params.latent_dims, len(setup.particles)
+    return Fit(
+        generator=generator,
+        average=average,
+        optimizer=torch.optim.Adam(generator.parameters(), lr=params.flow_lr),
+        values=values,
+        rigid_values=values.clone(),
+        latents=torch.zeros(count, dims),
+        covariance=torch.eye(dims).repeat(count, 1, 1),
+    )

@@ -1,0 +1,84 @@
+"""The regular mesh: a cubic lattice of Kuhn tetrahedra, and its rigidity weights."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_flex3d.mesh.tetmesh import Floats, TetMesh, voxel_positions
+
+
+def regular_mesh(mask: NDArray[np.bool_], pixel_size: float, cells: int) -> tuple[TetMesh, NDArray[np.int32]]:
+    """Mesh on a cubic lattice, each cube cut into six tetrahedra; those without a mask voxel are left out.
+
+    Parameters
+    ----------
+    mask
+        (n, n, n), z y x.
+    pixel_size
+        Å.
+    cells
+        Lattice elements across the box.
+
+    Returns
+    -------
+    mesh
+        All rigidity weights 1, all cells in segment 0.
+    cell_index
+        (n, n, n), the cell of each mask voxel; -1 in solvent.
+
+    Notes
+    -----
+    Kuhn's subdivision (1960): the tetrahedron of a point in a unit cube is given by the order of its coordinates.
+    """
+    n = len(mask)
+    spacing = n * pixel_size / cells
+    voxels = np.argwhere(mask)
+    lattice = voxel_positions(voxels, n, pixel_size) / spacing + cells / 2
+    cube = np.clip(np.floor(lattice).astype(np.int64), 0, cells - 1)
+    inside = lattice - cube
+    order = np.argsort(-inside, axis=1, kind="stable")
+    kind = order @ (9, 3, 1)
+    number = np.ravel_multi_index((*cube.T, kind), (cells,) * 3 + (27,))
+    kept, cell = np.unique(number, return_inverse=True)
+    *corner, kind = np.unravel_index(kept, (cells,) * 3 + (27,))
+    order = np.stack([kind // 9, kind // 3 % 3, kind % 3], axis=1)
+    steps = np.cumsum(np.eye(3, dtype=np.int64)[order], axis=1)
+    nodes = np.concatenate([np.zeros_like(steps[:, :1]), steps], axis=1) + np.stack(corner, axis=1)[:, None]
+    node = np.ravel_multi_index(tuple(nodes.reshape(-1, 3).T), (cells + 1,) * 3)
+    used, index = np.unique(node, return_inverse=True)
+    vertices = np.stack(np.unravel_index(used, (cells + 1,) * 3), axis=1) * spacing - cells * spacing / 2
+    cell_index = np.full(mask.shape, -1, dtype=np.int32)
+    cell_index[tuple(voxels.T)] = cell
+    mesh = TetMesh(
+        vertices=vertices.astype(np.float32),
+        cells=index.reshape(-1, 4).astype(np.int32),
+        rigidity=np.ones(len(kept), dtype=np.float32),
+        segment=np.zeros(len(kept), dtype=np.int32),
+    )
+    return mesh, cell_index
+
+
+def rigidity_weights(
+    density: Floats, cell_index: NDArray[np.int32], cells: int, minimum: float, stiffen_low_density: bool
+) -> Floats:
+    """Rigidity weight of each cell: 1 where the map is dense, falling to ``minimum`` where it is empty.
+
+    Parameters
+    ----------
+    density, cell_index
+        Map and cell of each voxel, (n, n, n).
+    cells
+        Number of cells.
+    minimum
+        Weight of an empty cell.
+    stiffen_low_density
+        Give the periphery, 5 to 40 % of the dense scale, weight 3.
+    """
+    inside = cell_index >= 0
+    count = np.bincount(cell_index[inside], minlength=cells)
+    mean = np.bincount(cell_index[inside], weights=density[inside], minlength=cells) / count
+    scale = max(float(np.percentile(mean, 95)), float(np.finfo(np.float32).tiny))
+    relative = np.clip(mean / scale, 0, 1)
+    weights = minimum + (1 - minimum) * relative
+    if stiffen_low_density:
+        weights[(relative > 0.05) & (relative < 0.4)] = 3.0
+    return weights.astype(np.float32)
