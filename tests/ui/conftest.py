@@ -212,7 +212,7 @@ def toy_stages() -> dict[str, Any]:
     }
 
 
-def run_toys(project: Path, last: str = "reconstruct", **train: Any) -> dict[str, Path]:
+def _run_toys(project: Path, last: str = "reconstruct", **train: Any) -> dict[str, Path]:
     """Run the toy stages one after the other; the job folders by stage."""
     project.mkdir(parents=True, exist_ok=True)
     write_map(project / "consensus.mrc", hinge_map(), pixel_size=PIXEL_SIZE, origin=ORIGIN)
@@ -236,7 +236,7 @@ def run_toys(project: Path, last: str = "reconstruct", **train: Any) -> dict[str
 @pytest.fixture(scope="session")
 def toy_jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Finished jobs of all toy stages. Read only."""
-    return run_toys(tmp_path_factory.mktemp("project"))
+    return _run_toys(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(autouse=True)
@@ -303,3 +303,9 @@ def toy_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         original(self, viewer, toy_stages(), tmp_path / "project")
 
     monkeypatch.setattr(Session, "__init__", init)
+
+
+@pytest.fixture(scope="session")
+def run_toys() -> Any:
+    """Run the toy stages one after the other, up to the last one wanted; the job folders by stage."""
+    return _run_toys

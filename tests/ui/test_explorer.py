@@ -210,3 +210,22 @@ def test_keys_play_and_go_home(dock, session):
     viewer = session.viewer
     session.end()
     assert "Alt+P" not in map(str, viewer.keymap)
+
+
+@pytest.mark.parametrize("dims", [1, 3])
+def test_there_is_a_slider_for_every_latent(qtbot, session, run_toys, tmp_path, dims):
+    jobs = run_toys(tmp_path / "toys", "train", latent_dims=dims, epochs=1)
+    dock = ExploreDock(session)
+    session.viewer.window.add_dock_widget(dock, name="Explore")
+    with qtbot.waitSignal(session.explorer.model_taken, timeout=30_000):
+        session.open(jobs["train"])
+    assert len(dock.sliders) == dims
+    assert dock.scatter.is_line == (dims == 1)
+    before = session.viewer.layers[SURFACE].drawn_vertices.copy()
+    dock.sliders[-1].setValue(0.6)
+    assert session.explorer.latent == pytest.approx([0.0] * (dims - 1) + [0.6], abs=0.01)
+    assert np.abs(session.viewer.layers[SURFACE].drawn_vertices - before).max() > 0.3
+    if dims == 3:
+        dock.y_box.setCurrentText("z3")
+        dock.scatter.picked.emit(np.array([0.1, 0.2, 0.3]))
+        assert dock.scatter._target.pos().y() == pytest.approx(0.3)

@@ -108,8 +108,7 @@ def _particle_layer(images: Any, pixel_size: float, path: Path) -> LayerData:
         "name": path.stem,
         "contrast_limits": (float(low), float(max(high, low + 1e-6))),
         "scale": (1.0, pixel_size or 1.0, pixel_size or 1.0),
-        "units": ("pixel", *UNITS[1:]),
-        "axis_labels": ("particle", "y", "x"),
+        "units": UNITS,  # the first axis only counts; napari drops all units when layers differ in one
         "metadata": {FILE_KEY: str(path)},
     }
     return images, look, "image"
