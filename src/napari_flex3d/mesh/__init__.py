@@ -107,7 +107,6 @@ def mesh(params: MeshParams, out: Path) -> Generator[Progress, None, dict[str, A
         "cell_size_A": len(soft) * density.pixel_size / params.cells,
         "components": components,
         "volume_A3": {"0": float(built.volumes().sum())},
-        "connections": "",
         "mask_share": float((soft > 0.5).mean()),
     }
     if components > 1:
