@@ -88,12 +88,17 @@ class PrepParams(Params):
         high=10,
         step=0.01,
         cryosparc="alpha_min",
+        advanced=True,
     )
     sign: Literal["auto", "bright", "dark"] = param(
         "auto", "Whether particles are brighter or darker than their surroundings; auto measures it."
     )
     seed: int = param(
-        0, "Start of every random choice: particles drawn, half sets, check.", low=0, high=2**31 - 1
+        0,
+        "Start of every random choice: particles drawn, half sets, check.",
+        low=0,
+        high=2**31 - 1,
+        advanced=True,
     )
     mask_lowpass: float = param(
         10.0,
@@ -103,12 +108,14 @@ class PrepParams(Params):
         high=200,
         step=0.1,
         cryosparc="mask_in_lowpass_A",
+        advanced=True,
     )
     mask_threshold: AutoFloat = param(
         "auto",
         "Density of the filtered map above which it is protein.",
         step=0.0001,
         cryosparc="mask_in_threshold_level",
+        advanced=True,
     )
     mask_dilate: float = param(
         2.0,
@@ -118,9 +125,17 @@ class PrepParams(Params):
         high=100,
         step=0.1,
         cryosparc="mask_dilate_A",
+        advanced=True,
     )
     mask_pad: float = param(
-        5.0, "Width of the mask's soft edge.", unit="Å", low=0, high=100, step=0.1, cryosparc="mask_pad_A"
+        5.0,
+        "Width of the mask's soft edge.",
+        unit="Å",
+        low=0,
+        high=100,
+        step=0.1,
+        cryosparc="mask_pad_A",
+        advanced=True,
     )
     pixel_size: float | None = param(
         None,
