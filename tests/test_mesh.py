@@ -31,7 +31,23 @@ def test_every_mask_voxel_lies_in_its_cell(ball, built):
 def test_cells_are_sixths_of_the_lattice_cubes(built):
     mesh, _ = built
     np.testing.assert_allclose(mesh.volumes(), (32 * 2.5 / 10) ** 3 / 6, rtol=1e-5)
-    assert mesh.components() == 1
+    assert mesh.components().max() == 0
+
+
+def test_a_crumb_that_touches_in_a_corner_only_is_left_out(ball):
+    mask = ball.copy()
+    mask[2:4, 2:4, 2:4] = True  # eight voxels of several thousand, far off
+    mesh, cell_index = regular_mesh(mask, 2.5, 10)
+    assert mesh.components().max() == 0
+    assert ((cell_index >= 0) == mask).all()
+    assert not (mesh.vertices < -25).all(1).any()
+
+
+def test_two_bodies_are_two_parts(ball):
+    mask = np.zeros((32, 32, 32), bool)
+    mask[4:12, 8:24, 8:24] = mask[20:28, 8:24, 8:24] = True
+    mesh, _ = regular_mesh(mask, 2.5, 16)
+    assert mesh.components().max() == 1
 
 
 def test_locate_is_exact_anywhere_in_the_mesh(built):
@@ -43,7 +59,9 @@ def test_locate_is_exact_anywhere_in_the_mesh(built):
     _, found = mesh.locate(points)
     assert found.min() > -1e-4
     cells, weights = mesh.locate(points)
-    np.testing.assert_allclose(np.einsum("na,nac->nc", weights, mesh.vertices[mesh.cells[cells]]), points, atol=1e-3)
+    np.testing.assert_allclose(
+        np.einsum("na,nac->nc", weights, mesh.vertices[mesh.cells[cells]]), points, atol=1e-3
+    )
 
 
 def test_affine_motion_is_reproduced_also_outside_the_mesh(built):

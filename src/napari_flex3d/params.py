@@ -49,21 +49,18 @@ class ParamInfo:
 
     def allowed(self) -> str:
         """The allowed values in words, for messages and help."""
-        words = []
-        if self.choices:
-            words.append(" or ".join(self.choices))
+        words = [" or ".join(self.choices)] if self.choices else []
         if self.low is not None and self.high is not None:
-            words.append(f"{self.low:g} to {self.high:g}")
+            words.append(f"{_number(self.low)} to {_number(self.high)} {self.unit}".strip())
         elif self.low is not None:
-            words.append(f"at least {self.low:g}")
+            words.append(f"at least {_number(self.low)} {self.unit}".strip())
         elif self.high is not None:
-            words.append(f"at most {self.high:g}")
+            words.append(f"at most {_number(self.high)} {self.unit}".strip())
         elif self.kind in (int, float) and not self.choices:
             words.append({int: "a whole number", float: "a number"}[self.kind])
         if self.auto:
             words.append("auto")
-        text = " or ".join(words)
-        return f"{text} {self.unit}".strip() if self.unit and text else text
+        return " or ".join(words)
 
     def parse(self, text: str) -> Any:
         """Value of this parameter from text, as a person types it.
@@ -198,6 +195,10 @@ class Params:
     def to_record(self) -> dict[str, Any]:
         """Plain data that JSON can hold; `from_record` gives the same parameters back."""
         return {info.name: _plain(getattr(self, info.name)) for info in self.describe()}
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
 def _plain(value: Any) -> Any:

@@ -100,7 +100,7 @@ def mesh(params: MeshParams, out: Path) -> Generator[Progress, None, dict[str, A
     )
     yield Progress(2, 3)
     draw_mesh(out / "mesh.png", built, density)
-    components = built.components()
+    components = int(built.components().max()) + 1
     summary = {
         "vertices": len(built.vertices),
         "cells": len(built.cells),
@@ -111,7 +111,7 @@ def mesh(params: MeshParams, out: Path) -> Generator[Progress, None, dict[str, A
     }
     if components > 1:
         warnings.warn(
-            f"The mesh has {components} parts that share no vertex; they move independently. "
+            f"The mesh has {components} parts that share no face; they move independently. "
             "Remove islands from the mask, or use fewer cells, if that is not meant.",
             InputWarning,
             stacklevel=2,

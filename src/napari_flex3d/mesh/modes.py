@@ -34,7 +34,8 @@ def elastic_modes(mesh: TetMesh, mass: Tensor, count: int = 120) -> Tensor:
     below = -1e-3 * energy.diagonal().sum() / inertia.diagonal().sum() / size
     found = min(count + 6, size - 2)
     value, mode = eigsh(energy, k=found, M=inertia, sigma=below, v0=np.ones(size))
-    return torch.from_numpy((mode / np.sqrt(value.clip(min=value[6]))).T.copy()).float()
+    softest = max(value[6], 0.05 * value[-1])  # parts that touch nothing have more than six free motions
+    return torch.from_numpy((mode / np.sqrt(value.clip(min=softest))).T.copy()).float()
 
 
 def vertex_mass(values: Tensor, body: Body) -> Tensor:
@@ -45,4 +46,4 @@ def vertex_mass(values: Tensor, body: Body) -> Tensor:
     corners = body.cells.long()[cell_of]
     share = body.weights.clamp(min=0) * values.clamp(min=0)[:, None]
     mass = torch.zeros(len(body.vertices)).index_add_(0, corners.flatten(), share.flatten())
-    return mass + 1e-3 * mass.mean()
+    return mass + 0.1 * mass.mean()  # empty corners of the mesh weigh something, too

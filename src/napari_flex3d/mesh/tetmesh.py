@@ -68,11 +68,24 @@ class TetMesh:
         _, first, count = np.unique(np.sort(faces, axis=1), axis=0, return_index=True, return_counts=True)
         return faces[first[count == 1]]
 
-    def components(self) -> int:
-        """Number of parts that share no vertex."""
-        edges = self.edges()
-        graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(self.vertices),) * 2)
-        return int(connected_components(graph, directed=False)[0])
+    def components(self) -> NDArray[np.int32]:
+        """Part that each cell belongs to (C), from 0; cells that share a face are in the same part."""
+        faces = np.concatenate([self.cells[:, list(p)] for p in itertools.combinations(range(4), 3)])
+        _, face = np.unique(np.sort(faces, axis=1), axis=0, return_inverse=True)
+        cell = np.tile(np.arange(len(self.cells)), 4)
+        touches = coo_matrix((np.ones(len(cell)), (cell, face.reshape(-1))))
+        return connected_components(touches @ touches.T, directed=False)[1]
+
+    def subset(self, keep: NDArray[np.bool_]) -> "TetMesh":
+        """Mesh of those cells for which ``keep`` (C) is true, and their vertices."""
+        used, cells = np.unique(self.cells[keep], return_inverse=True)
+        shape = (-1, 4)
+        return TetMesh(
+            self.vertices[used],
+            cells.reshape(shape).astype(np.int32),
+            self.rigidity[keep],
+            self.segment[keep],
+        )
 
     def locate(self, points: ArrayLike, candidates: int = 24) -> tuple[NDArray[np.int64], Floats]:
         """Cell of each point and its barycentric coordinates there.
