@@ -13,10 +13,11 @@ from torch import Tensor
 
 from napari_flex3d.images import Frame, on_box, take_views, write_images
 from napari_flex3d.io.consensus import read_consensus, read_mask
-from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.errors import InputError, Question
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.mrc import Volume, read_map, write_map
-from napari_flex3d.io.relion import particle_columns, read_particles
+from napari_flex3d.io.particle_files import read_any_particles
+from napari_flex3d.io.relion import particle_columns
 from napari_flex3d.io.star import write_star
 from napari_flex3d.io.table import Answers, ParticleTable, split_halves
 from napari_flex3d.ops.images import resample_noise
@@ -43,7 +44,7 @@ class PrepParams(Params):
         "Particles with poses and CTF of a finished refinement.",
         positional=True,
         path="file",
-        suffixes=(".star",),
+        suffixes=(".star", ".cs"),
     )
     map: Path = param(
         REQUIRED,
@@ -58,6 +59,19 @@ class PrepParams(Params):
         None,
         "Folder that image paths in the particle file start from; looked for when not given.",
         path="folder",
+    )
+    passthrough: tuple[Path, ...] = param(
+        (),
+        "CryoSPARC's passthrough files of the particles; the one beside them when not given.",
+        path="file",
+        suffixes=(".cs",),
+    )
+    use_class: int | None = param(
+        None,
+        "Class whose particles and poses are used, from 0, where CryoSPARC's file has several.",
+        low=0,
+        high=9999,
+        advanced=True,
     )
     crop_box: int | None = param(
         None,
@@ -211,7 +225,7 @@ def prep(params: PrepParams, out: Path) -> Generator[Progress, None, dict[str, A
         For everything in the input that is wrong or missing.
     """
     yield Progress(0, 1, f"Reading {params.particles.name}.")
-    table = _choose(read_particles(params.particles, _answers(params)), params)
+    table = _choose(read_any_particles(params.particles, _answers(params)), params)
     table, is_new_split = split_halves(table, params.seed)
     volume, mask = _consensus(params, table)
     frame = _frame(params, table, mask)
@@ -225,6 +239,8 @@ def prep(params: PrepParams, out: Path) -> Generator[Progress, None, dict[str, A
         views, params.sign, resolution=_CHECK_RESOLUTION, seed=params.seed, source=str(params.particles)
     )
     yield Progress(0, total, "\n".join(check.lines()))
+    if params.sign == "auto":
+        _ask_about_contrast(table, check)
     _draw(out / "check.png", replace(views, images=views.images * check.sign), check)
 
     power = yield from write_images(table, frame, check.sign, out)
@@ -276,6 +292,8 @@ def _answers(params: PrepParams) -> Answers:
         spherical_aberration=params.spherical_aberration,
         amplitude_contrast=params.amplitude_contrast,
         defocus_unit=params.defocus_unit,
+        passthrough=params.passthrough,
+        use_class=params.use_class,
     )
 
 
@@ -370,6 +388,15 @@ def _map_scales(check: SelfCheck, views: Views, frame: Frame) -> dict[str, float
 
 def _distinct(values: NDArray[np.float64]) -> list[float]:
     return np.unique(values.round(4)).tolist()
+
+
+def _ask_about_contrast(table: ParticleTable, check: SelfCheck) -> None:
+    """Ask when the contrast stated in the file is not what the images show."""
+    if table.contrast in (0, check.sign):
+        return
+    says, looks = ("dark", "bright") if check.sign == 1 else ("bright", "dark")
+    margin = next(trial.margin for trial in check.trials if trial.name == "sign flipped")
+    raise Question(f"blob/sign says {says}, the images look {looks} (z = {margin:.1f}).", "--sign")
 
 
 def _draw(path: Path, views: Views, check: SelfCheck) -> None:

@@ -2,9 +2,10 @@
 
 import copy
 import csv
+import json
 import warnings
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +15,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, begin, fit, latent_scale, set_up
-from napari_flex3d.io.cs import write_latents_cs
+from napari_flex3d.io.cs import is_cs, write_latents_cs
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.mrc import Volume, read_map, write_map
+from napari_flex3d.io.relion import particle_columns
 from napari_flex3d.io.star import read_star, write_star
 from napari_flex3d.jobs import input_of
 from napari_flex3d.mesh import TetMesh
@@ -284,9 +286,10 @@ def write_latents(out: Path, prep: Path, model: FlexModel) -> None:
     """Write the latents as ``latents.csv``, ``latents.star`` and ``latents.cs``.
 
     The star file is the user's own: all tables and columns of the input, and the latents as further columns.
+    Where the input was CryoSPARC's, its particles are put in RELION's terms, and ``latents.cs`` has its keys.
     """
-    rows = Particles.open(prep, "train").source_row
-    dims = range(1, model.latent_dims + 1)
+    particles = Particles.open(prep, "train")
+    rows, dims = particles.source_row, range(1, model.latent_dims + 1)
     header = ["particle", *(f"z{k}" for k in dims), *(f"sd{k}" for k in dims), "held_out", "half"]
     with atomic(out / "latents.csv") as temporary, temporary.open("w", newline="") as file:
         table = csv.writer(file)
@@ -294,14 +297,30 @@ def write_latents(out: Path, prep: Path, model: FlexModel) -> None:
         columns = zip(rows, model.latents, model.latent_sd, model.held_out, model.half, strict=True)
         for row, z, sd, held, half in columns:
             table.writerow([row, *(f"{v:.5f}" for v in (*z, *sd)), int(held), half])
-    write_latents_cs(out / "latents.cs", rows, model.latents)
-    tables = dict(read_star(input_of(prep, "particles")))
+    keys = particles.table.columns.get("flexUid")
+    uid = rows if keys is None else np.array([int(key) for key in keys], dtype=np.uint64)
+    write_latents_cs(out / "latents.cs", uid, model.latents)
+    tables = _input_tables(prep, particles)
     name = next(n for n, columns in tables.items() if "rlnImageName" in columns)
-    kept = {label: [values[i] for i in rows] for label, values in tables[name].items()}
     for k in dims:
-        kept[f"flex3dLatent{k}"] = [f"{v:.5f}" for v in model.latents[:, k - 1]]
-        kept[f"flex3dLatentSd{k}"] = [f"{v:.5f}" for v in model.latent_sd[:, k - 1]]
-    write_star(out / "latents.star", tables | {name: kept})
+        tables[name][f"flex3dLatent{k}"] = [f"{v:.5f}" for v in model.latents[:, k - 1]]
+        tables[name][f"flex3dLatentSd{k}"] = [f"{v:.5f}" for v in model.latent_sd[:, k - 1]]
+    write_star(out / "latents.star", tables)
+
+
+def _input_tables(prep: Path, particles: Particles) -> dict[str, dict[str, Sequence[object]]]:
+    """Tables of the user's star file, only the particles in use; for a .cs file what it would be as a star file."""
+    source = input_of(prep, "particles")
+    if is_cs(source):
+        box = json.loads((prep / "check.json").read_text(encoding="utf-8"))["summary"]["box"]
+        recorded = replace(particles.table, box_size=box)
+        made = particle_columns(recorded, particles.table.columns["flexImageName"])
+        return {name: dict(columns) for name, columns in made.items()}
+    tables: dict[str, dict[str, Sequence[object]]] = {n: dict(c) for n, c in read_star(source).items()}
+    name = next(n for n, columns in tables.items() if "rlnImageName" in columns)
+    rows = particles.source_row
+    tables[name] = {label: [values[i] for i in rows] for label, values in tables[name].items()}
+    return tables
 
 
 def draw_losses(path: Path, history: list[dict[str, float]]) -> None:

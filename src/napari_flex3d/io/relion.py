@@ -23,7 +23,7 @@ from napari_flex3d.io.table import (
     find_stacks,
     one_pixel_size,
 )
-from napari_flex3d.ops.rotations import from_euler
+from napari_flex3d.ops.rotations import from_euler, to_euler
 
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _SUBTOMOGRAM = ("rlnTomoParticleName", "rlnCtfImage", "rlnCoordinateZ")
@@ -61,8 +61,9 @@ def particle_columns(
 ) -> dict[str, Mapping[str, Sequence[object]]]:
     """Make the tables optics and particles in RELION 5's style, for `write_star`.
 
-    Every column of the input is kept. Image names, groups, half sets and Å origins are written as we read
-    them; the input's own image name and row stay in ``flexImageName`` and ``flexSourceRow``.
+    Every column of the input is kept, and what the table has beyond them is added. Image names, groups, half
+    sets and Å origins are written as we read them; the input's own image name and row stay in
+    ``flexImageName`` and ``flexSourceRow``.
     """
     particles: dict[str, Sequence[object]] = {**table.columns}
     if "flexImageName" not in particles:
@@ -82,11 +83,12 @@ def particle_columns(
     for label, (name, _) in _ASKED.items():
         if label in particles:
             particles[label] = _numbers(getattr(table, name))
+    particles |= {label: _numbers(v) for label, v in _pose_and_ctf(table).items() if label not in particles}
     used = np.unique(table.group)
-    labels = list(dict.fromkeys(label for g in used for label in table.groups[g].columns))
-    optics: dict[str, list[object]] = {
-        label: [table.groups[g].columns.get(label, "0") for g in used] for label in labels
-    }
+    groups = [table.groups[g] for g in used]
+    rows = [{**new, **group.columns} for new, group in zip(_aberrations(groups), groups, strict=True)]
+    labels = list(dict.fromkeys(label for row in rows for label in row))
+    optics: dict[str, list[object]] = {label: [row.get(label, "0") for row in rows] for label in labels}
     optics |= {
         "rlnOpticsGroup": [table.groups[g].number for g in used],
         "rlnOpticsGroupName": [table.groups[g].name for g in used],
@@ -98,6 +100,35 @@ def particle_columns(
     for label, (name, _) in _ASKED.items():
         optics[label] = [f"{getattr(table, name)[row]:.6f}" for row in first]
     return {"optics": optics, "particles": particles}
+
+
+def _pose_and_ctf(table: ParticleTable) -> dict[str, Floats]:
+    """Columns of poses, and of those CTF parameters that are not as when they are missing."""
+    angles = dict(zip(_ANGLES, np.rad2deg(to_euler(table.rotation)).T, strict=True))
+    ctf = {
+        "rlnDefocusAngle": np.rad2deg(table.defocus_angle),
+        "rlnPhaseShift": np.rad2deg(table.phase_shift),
+        "rlnCtfBfactor": table.bfactor,
+    }
+    angles |= {label: values for label, values in ctf.items() if values.any()}
+    return angles | ({"rlnCtfScalefactor": table.ctf_scale} if np.any(table.ctf_scale != 1) else {})
+
+
+def _aberrations(groups: Sequence[OpticsGroup]) -> list[dict[str, str]]:
+    """Columns of magnification and beam tilt of each group, where one has them and the input has no columns."""
+    rows: list[dict[str, str]] = [{} for _ in groups]
+    with_columns = {label for group in groups for label in group.columns}
+    if "rlnMagMat00" not in with_columns and any(
+        g.magnification != OpticsGroup.magnification for g in groups
+    ):
+        for row, group in zip(rows, groups, strict=True):
+            row |= {
+                f"rlnMagMat{i}{j}": f"{group.magnification[i][j]:.7f}" for i in range(2) for j in range(2)
+            }
+    if "rlnBeamTiltX" not in with_columns and any(any(group.beam_tilt) for group in groups):
+        for row, group in zip(rows, groups, strict=True):
+            row |= {f"rlnBeamTilt{axis}": f"{group.beam_tilt[i]:.6f}" for i, axis in enumerate("XY")}
+    return rows
 
 
 @dataclass
@@ -212,6 +243,7 @@ class _Relion:
             image=image,
             row=self._row(check),
             columns=self.particles,
+            contrast=0,  # a star file does not say
         )
         if not check:
             return table

@@ -1,6 +1,7 @@
 """The particle table: what every particle reader gives, whatever program wrote the file."""
 
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,10 @@ class Answers:
         kV, mm, fraction.
     defocus_unit
         Unit of the defocus columns; "auto" takes Å and asks when the numbers make no sense.
+    passthrough
+        CryoSPARC's files with the columns that the particle file lacks.
+    use_class
+        Number of the class whose poses are wanted, from 0, where CryoSPARC's file has several.
     """
 
     project_dir: Path | None = None
@@ -44,6 +49,8 @@ class Answers:
     spherical_aberration: float | None = None
     amplitude_contrast: float | None = None
     defocus_unit: DefocusUnit = "auto"
+    passthrough: tuple[Path, ...] = ()
+    use_class: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,8 @@ class ParticleTable:
         (N) row of the input file, from 0.
     columns
         The input's own columns, RELION's label to text, to be written out again.
+    contrast
+        1 for bright particles, -1 for dark ones, as the file says; 0 where it does not.
     """
 
     source: Path
@@ -134,6 +143,7 @@ class ParticleTable:
     image: Ints
     row: Ints
     columns: Mapping[str, Sequence[str]]
+    contrast: int = 0
 
     def __len__(self) -> int:
         """Count the particles."""
@@ -155,23 +165,34 @@ class ParticleTable:
         return f"{self.image[row] + 1}@{self.stacks[self.stack[row]]}"
 
 
-def find_stacks(source: Path, names: Sequence[str], project_dir: Path | None) -> tuple[Path, ...]:
+def find_stacks(
+    source: Path, names: Sequence[str], project_dir: Path | None, beside: Sequence[Path] = ()
+) -> tuple[Path, ...]:
     """Where the stacks lie: in the project folder given, else in the nearest folder above the particle file.
+
+    In the project folder they are also looked for by their bare name, without the number that CryoSPARC puts
+    before the name of an imported file.
+
+    Parameters
+    ----------
+    beside
+        More files that may lie near the stacks.
 
     Raises
     ------
     InputError
         If stacks are missing, or links to files that are gone.
     """
-    source = source.resolve()
-    folders = [*([project_dir.resolve()] if project_dir else []), *source.parents]
+    given = [project_dir.resolve()] if project_dir else []
+    folders = [*given, *dict.fromkeys(f for file in (source, *beside) for f in file.resolve().parents)]
     plain = [name.replace("\\", "/") for name in names]
-    unique = Counter(Path(name).name for name in plain)
+    bare = [re.sub(r"^\d{15,}_", "", Path(name).name) for name in plain]
+    unique = Counter(bare)
     found, missing = [], []
-    for name in plain:
+    for name, short in zip(plain, bare, strict=True):
         places = [folder / name for folder in folders]  # an absolute name stays as it is
-        if project_dir and unique[Path(name).name] == 1:
-            places.append(project_dir / Path(name).name)
+        if project_dir and unique[short] == 1:
+            places += [project_dir / Path(name).name, project_dir / short]
         place = next((p for p in places if p.is_file()), None)
         if place is None:
             _refuse_dangling(places)

@@ -1,0 +1,238 @@
+"""CryoSPARC's .cs files: particles in our conventions, and latents as CryoSPARC writes them."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_flex3d.io.cs.container import is_cs
+from napari_flex3d.io.cs.dataset import Dataset, job_name, read_dataset
+from napari_flex3d.io.cs.optics import read_ctf, read_groups
+from napari_flex3d.io.cs.poses import Poses, read_poses
+from napari_flex3d.io.errors import InputError, InputWarning, Question
+from napari_flex3d.io.files import atomic
+from napari_flex3d.io.table import (
+    Answers,
+    Floats,
+    Ints,
+    ParticleTable,
+    check_stacks,
+    check_values,
+    find_stacks,
+    one_pixel_size,
+)
+
+__all__ = ["is_cs", "read_cs_particles", "write_latents_cs"]
+
+_OTHER_KINDS = {  # the first part of field names that only datasets of another kind have
+    "movie_blob": "exposure",
+    "micrograph_blob": "exposure",
+    "mscope_params": "exposure",
+    "map": "volume",
+    "volume": "volume",
+    "mask": "mask",
+}
+
+
+def read_cs_particles(path: Path, answers: Answers | None = None, *, check: bool = True) -> ParticleTable:
+    """Particles of a CryoSPARC dataset, with the passthrough files that belong to it.
+
+    Parameters
+    ----------
+    path
+        A .cs file of a job folder or of an export, in either container.
+    answers
+        What the person said beyond the file.
+    check
+        Whether to look for the stacks and into their headers, and whether the values make sense.
+
+    Raises
+    ------
+    InputError, Question
+        For everything in the file that is wrong or missing.
+
+    Notes
+    -----
+    Shifts are in pixels of the refinement and centre the particle, as RELION's do.
+    """
+    answers = answers or Answers()
+    dataset = read_dataset(path, answers.passthrough)
+    _refuse_other_kinds(dataset)
+    dataset, poses = read_poses(dataset, answers.use_class)
+    if "blob/path" not in dataset:
+        raise InputError(
+            f"{path} has poses but no image paths. Add {job_name(path)}_passthrough_particles.cs "
+            "(--passthrough)."
+        )
+    image, stack, names = _images(dataset)
+    box, pixel_size = _box(dataset), _pixel_size(dataset, answers.pixel_size)
+    ctf = read_ctf(dataset, answers)
+    group, groups = read_groups(dataset, ctf, check=check)
+    table = ParticleTable(
+        source=path,
+        box_size=box or 0,
+        pixel_size=pixel_size,
+        rotation=poses.rotation,
+        shift=poses.shift * _unit(dataset, poses, pixel_size, check)[:, None],
+        **ctf,
+        scale=_scale(dataset, check),
+        half=_half(dataset),
+        group=group,
+        groups=groups,
+        micrograph=_micrograph(dataset),
+        stack=stack,
+        stacks=tuple(map(Path, names)),
+        image=image,
+        row=dataset.rows,
+        columns=_columns(dataset, image, stack, names),
+        contrast=_contrast(dataset),
+    )
+    if not check:
+        return table
+    found = find_stacks(path, names, answers.project_dir, beside=answers.passthrough)
+    return check_values(check_stacks(replace(table, stacks=found), box), answers.defocus_unit)
+
+
+def write_latents_cs(path: Path, uid: NDArray[np.integer], latents: NDArray[np.float32]) -> None:
+    """Write latents as CryoSPARC's 3DVA and 3DFlex do: ``components_mode_k/component`` and ``/value``.
+
+    Parameters
+    ----------
+    uid
+        Row key of each particle (N).
+    latents
+        (N, K).
+    """
+    dims = latents.shape[1]
+    fields = [("uid", "<u8")]
+    for k in range(dims):
+        fields += [(f"components_mode_{k}/component", "<u4"), (f"components_mode_{k}/value", "<f4")]
+    table = np.zeros(len(uid), dtype=fields)
+    table["uid"] = uid
+    for k in range(dims):
+        table[f"components_mode_{k}/component"] = k
+        table[f"components_mode_{k}/value"] = latents[:, k]
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.save(file, table)
+
+
+def _refuse_other_kinds(dataset: Dataset) -> None:
+    prefixes = dataset.prefixes()
+    kind = next((_OTHER_KINDS[p] for p in prefixes if p in _OTHER_KINDS), None)
+    if kind is None and "blob/res_A" in dataset:
+        kind = "template"
+    if kind is not None and not any(prefix.startswith("alignments") for prefix in prefixes):
+        listed = ", ".join(prefixes)
+        raise InputError(f"{dataset.path} has fields {listed}: this is a {kind} dataset, not particles.")
+
+
+def _images(dataset: Dataset) -> tuple[Ints, Ints, list[str]]:
+    """Image number from 0 and stack of each particle, and the stacks' names.
+
+    A name that begins with ">" is relative to the folder of the file itself, where they are looked for first.
+    """
+    stacks: dict[str, int] = {}
+    paths = [path.removeprefix(">") for path in dataset.text("blob/path")]
+    stack = np.array([stacks.setdefault(path, len(stacks)) for path in paths], dtype=np.int64)
+    long = next((path for path in stacks if len(path) > 1000 or len(Path(path).name.encode()) > 255), None)
+    if long is not None:
+        raise InputError(f"{dataset.path}: blob/path {long[:60]}... has {len(long)} letters.")
+    return dataset.whole("blob/idx"), stack, list(stacks)
+
+
+def _box(dataset: Dataset) -> int | None:
+    if "blob/shape" not in dataset:
+        return None
+    shapes = np.unique(dataset.number("blob/shape", (2,)), axis=0)
+    listed = "; ".join(f"{nx:g} x {ny:g}" for ny, nx in shapes[:8])
+    if len(shapes) > 1:
+        raise InputError(
+            f"{dataset.path}: images of {listed}. Re-scale to one box and pixel, or choose some."
+        )
+    if shapes[0, 0] != shapes[0, 1]:
+        raise InputError(f"{dataset.path}: {listed}; an even square box is needed.")
+    return int(shapes[0, 0])
+
+
+def _pixel_size(dataset: Dataset, answer: float | None) -> float:
+    if answer is not None:
+        return answer
+    if "blob/psize_A" not in dataset:
+        raise Question(f"{dataset.path}: no blob/psize_A. Enter the pixel size.", "--pixel-size")
+    sizes = np.unique(dataset.number("blob/psize_A"))
+    if sizes[0] <= 0:
+        raise InputError(
+            f"{dataset.path}: a pixel size of {sizes[0]:g} Å. Enter the pixel size (--pixel-size)."
+        )
+    parts = [f"part {number}" for number in range(1, len(sizes) + 1)]
+    size = one_pixel_size(parts, sizes.tolist(), [None] * len(sizes))
+    return float(f"{size:.7g}")  # float32 has no more digits
+
+
+def _unit(dataset: Dataset, poses: Poses, pixel_size: float, check: bool) -> Floats:
+    """Unit of the shifts, Å (N): the refinement's pixel, corrected as the images' pixel was."""
+    images = dataset.number("blob/psize_A", default=pixel_size)
+    is_known = (poses.pixel_size > 0) & (images > 0)
+    ratio = np.where(is_known, poses.pixel_size, 1.0) / np.where(is_known, images, 1.0)
+    row = int(np.abs(ratio - 1).argmax())
+    if check and abs(ratio[row] - 1) > 1e-3:
+        _warn(
+            f"Refined at {poses.pixel_size[row]:.5g} Å, images at {images[row]:.5g} Å: "
+            f"shifts scaled by {ratio[row]:.4g}."
+        )
+    return ratio * pixel_size
+
+
+def _scale(dataset: Dataset, check: bool) -> Floats:
+    alpha = dataset.number("alignments3D/alpha", default=1.0)
+    bad = alpha <= 0
+    if check and bad.any() and not bad.all():  # all zero: scales were not refined
+        _warn(f"{int(bad.sum())} particles have an alignments3D/alpha of 0 or less; 1 is used.")
+    return np.where(bad, 1.0, alpha)
+
+
+def _half(dataset: Dataset) -> NDArray[np.int8]:
+    split = dataset.number("alignments3D/split", default=-1.0)
+    if not set(np.unique(split).tolist()) <= {0.0, 1.0} or np.ptp(split) == 0:
+        return np.full(len(dataset), -1, dtype=np.int8)
+    return split.astype(np.int8)
+
+
+def _micrograph(dataset: Dataset) -> Ints:
+    name = next((n for n in ("micrograph_uid", "micrograph_path") if f"location/{n}" in dataset), None)
+    if name is None:
+        return np.full(len(dataset), -1, dtype=np.int64)
+    _, number = np.unique(dataset.fields[f"location/{name}"], return_inverse=True)
+    if number.shape != (len(dataset),):
+        raise InputError(f"{dataset.path}: location/{name} holds several values a particle.")
+    return number.astype(np.int64)
+
+
+def _contrast(dataset: Dataset) -> int:
+    """1 for bright particles, -1 for dark ones, as the person said at import; 0 unsaid."""
+    sign = dataset.number("blob/sign", default=0.0)
+    bright, dark = int((sign > 0).sum()), int((sign < 0).sum())
+    if bright and dark:
+        raise InputError(
+            f"{dataset.path}: blob/sign is 1 for {bright} particles and -1 for {dark}. "
+            "Use particles of one contrast."
+        )
+    return int(bright > 0) - int(dark > 0)
+
+
+def _columns(dataset: Dataset, image: Ints, stack: Ints, names: Sequence[str]) -> dict[str, list[str]]:
+    """What a star file should keep beyond the particle table: names and keys."""
+    columns = {"rlnImageName": [f"{i + 1:06d}@{names[s]}" for i, s in zip(image, stack, strict=True)]}
+    if "location/micrograph_path" in dataset:
+        columns["rlnMicrographName"] = [
+            re.sub("^>", "", path) for path in dataset.text("location/micrograph_path")
+        ]
+    return columns | {"flexUid": [str(key) for key in dataset.fields["uid"].tolist()]}
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, InputWarning, stacklevel=4)

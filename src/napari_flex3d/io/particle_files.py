@@ -1,0 +1,28 @@
+"""Particles of any program, told apart by what the file holds, not by its name."""
+
+from pathlib import Path
+
+from napari_flex3d.io.cs import is_cs, read_cs_particles
+from napari_flex3d.io.relion import read_particles
+from napari_flex3d.io.table import Answers, ParticleTable
+
+
+def read_any_particles(path: Path, answers: Answers | None = None, *, check: bool = True) -> ParticleTable:
+    """Particles of a RELION star file or a CryoSPARC dataset.
+
+    Parameters
+    ----------
+    path
+        The file.
+    answers
+        What the person said beyond the file.
+    check
+        Whether to look for the stacks and into their headers, and whether the values make sense.
+
+    Raises
+    ------
+    InputError, Question
+        For everything in the file that is wrong or missing.
+    """
+    is_dataset = is_cs(path) or path.suffix == ".cs"  # a damaged one should hear about .cs files
+    return (read_cs_particles if is_dataset else read_particles)(path, answers, check=check)
