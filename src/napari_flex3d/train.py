@@ -75,7 +75,7 @@ class TrainParams(Params):
     )
     latent_noise: float = param(
         0.15,
-        "Standard deviation of the noise added to latents while motion and map are fitted.",
+        "Standard deviation of the noise added to latents, as displayed, while motion and map are fitted.",
         low=0,
         high=2,
         step=0.01,
@@ -89,7 +89,7 @@ class TrainParams(Params):
         64, "Units of a layer.", low=4, high=1024, advanced=True, cryosparc="flex_hidden_units"
     )
     flow_lr: float = param(
-        5e-3,
+        1.5e-3,
         "Learning rate of the flow generator at the start.",
         low=0,
         high=1,
@@ -98,7 +98,7 @@ class TrainParams(Params):
         cryosparc="flex_lr_flex_init",
     )
     flow_lr_final: float = param(
-        5e-4,
+        1.5e-4,
         "Learning rate of the flow generator at the end.",
         low=0,
         high=1,
@@ -198,7 +198,7 @@ def _model(setup: Setup, state: Fit, history: list[dict[str, float]]) -> FlexMod
     canonical[setup.mask] = voxels
     return FlexModel(
         mesh=setup.mesh,
-        generator=copy.deepcopy(state.generator),
+        generator=copy.deepcopy(state.average),
         canonical=canonical.numpy(),
         mask=setup.mask.numpy(),
         pixel_size=setup.particles.pixel_size,

@@ -28,6 +28,9 @@ FIRST_LIMIT = 0.25
 RIGIDITY_SAMPLE = 4
 """Particles of a batch on which the rigidity energy is evaluated; it is smooth in the latent, so few will do."""
 
+STANDARD_PER_DISPLAYED = 2.0
+"""Standardised latents are displayed at about half their size; the noise on latents is given as displayed."""
+
 TRIAL_EPOCHS = 4
 """Epochs in which a few trial latents are scored before each Gauss-Newton step."""
 
@@ -98,8 +101,8 @@ def _visit(
         fitted = gauss_newton(scene, batch, state.generator, latents, prior)
         state.latents[rows], state.covariance[rows] = fitted
     latents = state.latents[rows]
-    if params.latent_noise > 0:
-        latents = latents + params.latent_noise * torch.randn(latents.shape, generator=random)
+    noise = torch.randn(latents.shape, generator=random)
+    latents = latents + params.latent_noise * STANDARD_PER_DISPLAYED * noise
 
     values = state.values.requires_grad_(density_step is not None)
     displacements = _centred_flow(state.generator, latents, _some_latents(setup, state, 256, random))
@@ -272,7 +275,7 @@ def _metrics(
 ) -> dict[str, float]:
     latents = state.latents[train]
     sample = latents[torch.linspace(0, len(latents) - 1, min(200, len(latents))).long()]
-    moved = state.generator(sample)
+    moved = state.average(sample)
     elastic = setup.elastic
     turned = deformation_gradient(elastic.rest + moved[:20], elastic.cells, elastic.inverse)
     inverted = int(inverted_cells(turned).sum())
@@ -284,7 +287,7 @@ def _metrics(
         "rigid_loss": sums.rigid / sums.count,
         "rigid_loss_held_out": held[1],
         "rigidity_energy": sums.energy / sums.count,
-        "displacement_rms": float(state.generator.rms(moved)),
+        "displacement_rms": float(state.average.rms(moved)),
         "displacement_max": float(moved.norm(dim=-1).max()),
         "latent_spread": float(latents.std(0).mean()),
         "border_share": float(border.any(-1).float().mean()),

@@ -204,7 +204,7 @@ class MeshDock(StageDock):
     """The dock "Mesh": the tetrahedra that carry the motion."""
 
     def __init__(self, session: Session) -> None:
-        intro = "Fill the mask with tetrahedra; segments and rigidity say what may move against what."
+        intro = "Fill the mask with tetrahedra, which carry the motion; dense parts are stiffer."
         super().__init__(session, "mesh", "Build mesh", intro)
         layout = QGridLayout(self.results)
         layout.setContentsMargins(0, 4, 0, 0)
