@@ -8,6 +8,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from napari_flex3d.io.relion import read_particles
 from napari_flex3d.io.table import Answers, ParticleTable
@@ -59,6 +60,44 @@ class Sample:
         density = self.density if density is None else density
         write_mrc(path, density.astype(np.float32), pixel_size or self.pixel_size)
         return path
+
+    def cs_columns(self) -> dict[str, np.ndarray]:
+        """The same particles as CryoSPARC tells them; uids are 1000 times the row, from 1."""
+        p, n = self.particles, len(self.images)
+        angles = np.stack([p[f"rlnAngle{a}"] for a in ("Rot", "Tilt", "Psi")], axis=-1)
+        shift = np.stack([p["rlnOriginXAngst"], p["rlnOriginYAngst"]], axis=-1) / self.pixel_size
+        return {
+            "uid": 1000 * np.arange(1, n + 1).astype("u8"),
+            "blob/path": np.array([b"stack.mrcs"] * n),
+            "blob/idx": np.arange(n, dtype="u4"),
+            "blob/shape": np.full((n, 2), self.images.shape[-1], "u4"),
+            "blob/psize_A": np.full(n, self.pixel_size, "f4"),
+            "blob/sign": np.ones(n, "f4"),
+            "ctf/exp_group_id": np.full(n, 4, "u4"),
+            "ctf/accel_kv": np.full(n, KV, "f4"),
+            "ctf/cs_mm": np.full(n, CS, "f4"),
+            "ctf/amp_contrast": np.full(n, Q, "f4"),
+            "ctf/df1_A": np.array(p["rlnDefocusU"], "f4"),
+            "ctf/df2_A": np.array(p["rlnDefocusV"], "f4"),
+            "ctf/df_angle_rad": np.radians(p["rlnDefocusAngle"]).astype("f4"),
+            "alignments3D/split": np.array(p["rlnRandomSubset"], "u4") - 1,
+            "alignments3D/shift": shift.astype("f4"),
+            "alignments3D/pose": Rotation.from_euler("ZYZ", angles, degrees=True).as_rotvec().astype("f4"),
+            "alignments3D/psize_A": np.full(n, self.pixel_size, "f4"),
+            "alignments3D/alpha": np.linspace(0.8, 1.2, n).astype("f4"),
+        }
+
+    def write_cs(self, columns: dict[str, np.ndarray], name: str = "J3_particles.cs") -> Path:
+        self.write()
+        rows = np.zeros(
+            len(next(iter(columns.values()))), [(k, v.dtype, v.shape[1:]) for k, v in columns.items()]
+        )
+        for label, values in columns.items():
+            rows[label] = values
+        with warnings.catch_warnings(), (self.folder / name).open("wb") as file:
+            warnings.simplefilter("ignore")  # long headers need a newer version of the format
+            np.save(file, rows)
+        return self.folder / name
 
 
 def star_text(tables: dict[str, dict[str, list]]) -> str:
