@@ -296,3 +296,17 @@ def test_plain_data():
         "a": [1.5, None, "x"],
         "2": True,
     }
+
+
+def test_a_failed_job_may_be_tried_again_with_other_parameters(job, params, tmp_path):
+    def failing():
+        yield Progress(0, 1)
+        raise InputError("in.star row 3: no number")
+
+    with pytest.raises(InputError):
+        run(job, failing())
+    again = Job.create(job.folder, "train", ToyParams(particles=params.particles, epochs=5))
+    run(again, steps())
+    assert record(again)["state"] == "done"
+    with pytest.raises(InputError, match="with other parameters"):
+        Job.create(job.folder, "train", params)

@@ -282,6 +282,8 @@ def _check_taking_up(old: Job, record: dict[str, Any], resume: bool) -> None:
     if old.state == "running":
         who = f"process {old.record.get('pid')} on {old.record.get('host')}"
         raise InputError(f"{folder} is running ({who}). Wait, or stop it by making a file named stop in it.")
+    if old.state == "failed" and not (folder / "latest").exists():
+        return  # a misspelt path or a wrong value, mended and tried again: nothing was made that could be lost
     moved = old.record["inputs"] != record["inputs"]
     changed = [
         k
