@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import mrcfile
 import numpy as np
@@ -61,13 +62,16 @@ def outcomes(out):
 # What comes out
 
 
+@pytest.mark.parametrize("file", ["particles.star", "particles.cs"])
 @pytest.mark.parametrize("name", ["groel", "adk"])
-def test_particles_simulated_by_other_programs_fit_as_read_and_no_other_way(particle_sets, tmp_path, name):
+def test_particles_simulated_by_other_programs_fit_as_read_and_no_other_way(
+    particle_sets, tmp_path, name, file
+):
     """cryoJAX made the images and RELION the map: no convention of ours is in them."""
     folder = particle_sets / name
     summary, _ = run(
         tmp_path / "out",
-        particles=folder / "particles.star",
+        particles=folder / file,
         map=folder / "map.mrc",
         mask=folder / "mask.mrc",
         max_particles=150,
@@ -186,6 +190,29 @@ def test_the_number_of_particles_does_not_set_the_memory(inputs, tmp_path, monke
     assert_allclose(same[0], same[1], atol=1e-3)
 
 
+def test_a_dataset_of_cryosparc_gives_the_same_as_a_star_file(sample, tmp_path):
+    columns = sample.cs_columns()
+    columns["alignments3D/alpha"][:] = 1
+    first = {k: v for k, v in columns.items() if k.startswith(("uid", "alignments3D"))}
+    second = {k: v for k, v in columns.items() if not k.startswith("alignments3D")}
+    dataset, passthrough = sample.write_cs(first, "a.cs"), sample.write_cs(second, "b.cs")
+    run(
+        tmp_path / "cs",
+        particles=dataset,
+        passthrough=[passthrough],
+        map=sample.write_map(),
+        max_particles=40,
+    )
+    run(tmp_path / "star", particles=sample.write(), map=sample.write_map(), max_particles=40)
+    ours, theirs = (Particles.open(tmp_path / name, "full") for name in ("cs", "star"))
+    assert (ours.source_row == theirs.source_row).all()
+    assert_allclose(ours.images, theirs.images, atol=2e-3)
+    one, other = (p.batch([0, 7, 39]) for p in (ours, theirs))
+    assert_allclose(one.rotation, other.rotation, atol=1e-6)
+    assert_allclose(one.transfer, other.transfer, atol=1e-4)
+    assert ours.table.columns["flexUid"] == [str(1000 * (row + 1)) for row in ours.source_row]
+
+
 # What is refused, by the numbers of the table of bad inputs
 
 
@@ -196,6 +223,19 @@ def test_star_files_that_hold_no_single_particles(fixtures, tmp_path, sample):
         refused(tmp_path, particles=fixtures / "star" / "rln3.1_data_style.star", map=sample.write_map())
     )
     assert "none with rlnImageName" in text
+
+
+def test_37_the_file_says_another_contrast(sample, tmp_path):
+    columns = sample.cs_columns()
+    columns["blob/sign"][:] = -1
+    inputs = {"particles": sample.write_cs(columns), "map": sample.write_map()}
+    error = refused(tmp_path, **inputs)
+    assert isinstance(error, Question)
+    assert error.flag == "--sign"
+    assert re.match(r"blob/sign says dark, the images look bright \(z = \d+\.\d\)\.", str(error))
+    assert not (tmp_path / "out" / "particles.mrcs").exists()
+    summary, _ = run(tmp_path / "out", **inputs, sign="bright")
+    assert summary["sign"] == 1
 
 
 def test_41_a_stack_cut_short(inputs, sample, tmp_path):
