@@ -47,11 +47,15 @@ def test_energy_is_the_deviation_of_the_singular_values(block):
     moved = vertices + 0.3 * torch.randn(vertices.shape, generator=random, dtype=torch.float64)
     gradient = deformation_gradient(moved[None], cells, inverse)[:, :, 0].movedim(-1, 0)
     exact = ((torch.linalg.svdvals(gradient) - 1).square().sum(-1) * weight).sum()
-    assert float(rigidity_energy(moved[None], cells, inverse, weight)) == pytest.approx(float(exact), rel=1e-6)
+    assert float(rigidity_energy(moved[None], cells, inverse, weight)) == pytest.approx(
+        float(exact), rel=1e-6
+    )
 
 
 def test_closest_rotation_has_determinant_one_also_for_inverted_and_flat_cells():
-    matrices = torch.stack([torch.diag(torch.tensor(d)) for d in ([1.0, 1, -1.2], [1, 2, 0], [0.1, 1, 1])], dim=-1)
+    matrices = torch.stack(
+        [torch.diag(torch.tensor(d)) for d in ([1.0, 1, -1.2], [1, 2, 0], [0.1, 1, 1])], dim=-1
+    )
     found = closest_rotation(matrices.double(), steps=12)
     for i in range(3):
         torch.testing.assert_close(found[..., i] @ found[..., i].T, torch.eye(3).double(), atol=1e-6, rtol=0)
@@ -83,7 +87,9 @@ def test_gradient_against_finite_differences(block):
 def test_stiffness_is_the_curvature_of_the_energy_at_rest(block):
     vertices, cells, inverse, weight = block
     matrix = stiffness(cells, inverse, weight, len(vertices))
-    small = 1e-4 * torch.randn(vertices.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    small = 1e-4 * torch.randn(
+        vertices.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
     quadratic = small.flatten().numpy() @ (matrix @ small.flatten().numpy())
     energy = rigidity_energy((vertices + small)[None], cells, inverse, weight)
     assert float(energy) == pytest.approx(float(quadratic), rel=1e-3)

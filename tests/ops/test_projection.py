@@ -86,13 +86,14 @@ def test_mass_is_constant_under_any_flow(implementation):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_gradients_against_finite_differences(implementation):
+@pytest.mark.parametrize("oversampling", [1.0, 1.5])
+def test_gradients_against_finite_differences(implementation, oversampling):
     body, random = random_body(voxels=12, vertices=6, cells=12, dtype=torch.float64)
     values = torch.rand(12, generator=random, dtype=torch.float64).requires_grad_()
     placed = place(random_rotations(2, random), body.vertices[None] / 3, 1.0).double().requires_grad_()
 
     def images(values, placed):
-        return torch.view_as_real(project(values, placed, body, 12, implementation=implementation))
+        return torch.view_as_real(project(values, placed, body, 12, oversampling, implementation))
 
     assert torch.autograd.gradcheck(images, (values, placed), eps=1e-6, atol=1e-5, rtol=1e-5)
 

@@ -6,7 +6,7 @@ spline's own transform, is the transform of the projection. Inside one tetrahedr
 plane is affine; in barycentric coordinates it is given by the four projected vertices and nothing else.
 
 One function, several implementations: plain torch (any device, the reference) and numba (CPU). Each gives the same
-three products, which `_Spread` and `project_tangent` join: spread, gather (its adjoint) and tangent.
+three products, which `_Project` and `project_tangent` join: spread, gather (its adjoint) and tangent.
 """
 
 from dataclasses import dataclass
@@ -125,10 +125,8 @@ def project(
     Non-uniform FFT of type 1 (Dutt & Rokhlin 1993) with a cubic B-spline kernel.
     """
     fine = fine_box(box_size, oversampling)
-    grid = _Spread.apply(  # type: ignore[no-untyped-call]
-        values, vertices_px, body, box_size, fine, _module(values, implementation)
-    )
-    return _to_transform(grid, box_size)
+    module = _module(values, implementation)
+    return _Project.apply(values, vertices_px, body, box_size, fine, module)  # type: ignore[no-untyped-call]
 
 
 def project_tangent(
@@ -195,8 +193,22 @@ def _crop(
     return (ky.long() % fine).to(device), spline.to(device, dtype)
 
 
-class _Spread(torch.autograd.Function):
-    """Spreading and its adjoint, for any implementation."""
+def _from_transform(
+    gradient: Complex[Tensor, "batch box half"], fine: int
+) -> Float[Tensor, "batch fine fine"]:
+    """Adjoint of `_to_transform`, with one real transform."""
+    box = gradient.shape[-2]
+    rows, divisor = _crop(box, fine, gradient.real.dtype, str(gradient.device))
+    padded = gradient.new_zeros(len(gradient), fine, fine // 2 + 1)
+    padded[:, rows, : box // 2 + 1] = gradient / divisor
+    padded[..., 1:] *= 0.5  # the inverse real transform counts these columns twice
+    if fine == box:
+        padded[..., -1] *= 2
+    return torch.fft.irfft2(padded, s=(fine, fine), norm="forward")
+
+
+class _Project(torch.autograd.Function):
+    """Projection and its adjoint, for any implementation."""
 
     @staticmethod
     def forward(
@@ -204,12 +216,13 @@ class _Spread(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(values, vertices_px)
         ctx.rest = body, box, fine, module
-        return module.spread(values.detach(), vertices_px.detach(), body, box, fine)
+        return _to_transform(module.spread(values.detach(), vertices_px.detach(), body, box, fine), box)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         values, vertices_px = ctx.saved_tensors
         body, box, fine, module = ctx.rest
+        grid = _from_transform(gradients[0], fine)
         wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
-        to_values, to_vertices = module.gather(gradients[0], values, vertices_px, body, box, fine, *wanted)
+        to_values, to_vertices = module.gather(grid, values, vertices_px, body, box, fine, *wanted)
         return to_values, to_vertices, None, None, None, None

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+# A voxel's four taps in a row are one vector; numba leaves that to be asked for. It is asked of all that is compiled
+# after this line, in other modules as well, where it does no harm.
+numba.config.SLP_VECTORIZE = 1  # type: ignore[attr-defined]
+
+PAD = 4
+"""Columns of a tile beyond the grid: three taps and one to keep rows even."""
+
+# Unsigned indices spare numba the question whether an index counts from the end.
+ONE, TWO, THREE = np.uintp(1), np.uintp(2), np.uintp(3)
+
 # no_type_check keeps the shape checks of the tests out of what numba compiles.
 _compile = numba.njit(parallel=True, fastmath=True, cache=True, nogil=True, boundscheck=False)
 _inline = numba.njit(fastmath=True, cache=True, nogil=True, inline="always")
@@ -105,9 +115,39 @@ def _slopes(t: float) -> tuple[float, float, float, float]:
 
 @_inline
 @no_type_check
-def _fold(tile: Array, grid: Array) -> None:
+def _first_tap(fx: float, fy: float, m: int) -> int:
+    """Flat index in the tile of the first of a voxel's taps; a division only for what has left the grid."""
+    ix, iy = np.int64(fx) - 1, np.int64(fy) - 1
+    if ix < 0 or ix >= m:
+        ix %= m
+    if iy < 0 or iy >= m:
+        iy %= m
+    return np.uintp(iy * (m + PAD) + ix)
+
+
+@_inline
+@no_type_check
+def _add(tile: Array, at: int, value: float, u0: float, u1: float, u2: float, u3: float) -> None:
+    """Add one row of four taps."""
+    tile[at] += value * u0
+    tile[at + ONE] += value * u1
+    tile[at + TWO] += value * u2
+    tile[at + THREE] += value * u3
+
+
+@_inline
+@no_type_check
+def _dot(tile: Array, at: int, u0: float, u1: float, u2: float, u3: float) -> float:
+    """Weighted sum of one row of four taps."""
+    return u0 * tile[at] + u1 * tile[at + ONE] + u2 * tile[at + TWO] + u3 * tile[at + THREE]
+
+
+@_inline
+@no_type_check
+def _fold(flat: Array, grid: Array) -> None:
     """Add the tile's three extra rows and columns to the other side of the periodic grid."""
     m = grid.shape[0]
+    tile = flat.reshape(m + 3, m + PAD)
     for y in range(m):
         for x in range(m):
             grid[y, x] = tile[y, x]
@@ -122,9 +162,10 @@ def _fold(tile: Array, grid: Array) -> None:
 
 @_inline
 @no_type_check
-def _unfold(grid: Array, tile: Array) -> None:
+def _unfold(grid: Array, flat: Array) -> None:
     """Copy the periodic grid into a tile that continues for three more rows and columns."""
     m = grid.shape[0]
+    tile = flat.reshape(m + 3, m + PAD)
     for y in range(m + 3):
         row = grid[y if y < m else y - m]
         for x in range(m):
@@ -137,8 +178,9 @@ def _unfold(grid: Array, tile: Array) -> None:
 @no_type_check
 def _spread(values, vertices, cells, offsets, weights, grids):
     m = grids.shape[1]
+    row = np.uintp(m + PAD)
     for i in numba.prange(len(grids)):
-        tile = np.zeros((m + 3, m + 4), grids.dtype)
+        tile = np.zeros((m + 3) * (m + PAD), grids.dtype)
         q = vertices[i]
         for c in range(len(cells)):
             first, last = offsets[c], offsets[c + 1]
@@ -147,23 +189,19 @@ def _spread(values, vertices, cells, offsets, weights, grids):
             v0, v1, v2, v3 = cells[c, 0], cells[c, 1], cells[c, 2], cells[c, 3]
             x0, x1, x2, x3 = q[v0, 0], q[v1, 0], q[v2, 0], q[v3, 0]
             y0, y1, y2, y3 = q[v0, 1], q[v1, 1], q[v2, 1], q[v3, 1]
-            for n in range(first, last):
+            for n in range(np.uintp(first), np.uintp(last)):
                 b0, b1, b2, b3 = weights[n, 0], weights[n, 1], weights[n, 2], weights[n, 3]
                 px = b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
                 py = b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
                 fx, fy = np.floor(px), np.floor(py)
                 u0, u1, u2, u3 = _weights(px - fx)
-                w = _weights(py - fy)
-                ix = (np.int64(fx) - 1) % m
-                iy = (np.int64(fy) - 1) % m
+                w0, w1, w2, w3 = _weights(py - fy)
+                at = _first_tap(fx, fy, m)
                 value = values[n]
-                for j in range(4):
-                    a = value * w[j]
-                    row = tile[iy + j]
-                    row[ix] += a * u0
-                    row[ix + 1] += a * u1
-                    row[ix + 2] += a * u2
-                    row[ix + 3] += a * u3
+                _add(tile, at, value * w0, u0, u1, u2, u3)
+                _add(tile, at + row, value * w1, u0, u1, u2, u3)
+                _add(tile, at + row + row, value * w2, u0, u1, u2, u3)
+                _add(tile, at + row + row + row, value * w3, u0, u1, u2, u3)
         _fold(tile, grids[i])
 
 
@@ -171,9 +209,10 @@ def _spread(values, vertices, cells, offsets, weights, grids):
 @no_type_check
 def _gather_values(values, vertices, cells, offsets, weights, gradient, to_values):
     m = gradient.shape[1]
+    row = np.uintp(m + PAD)
     threads = len(to_values)
     for thread in numba.prange(threads):
-        tile = np.empty((m + 3, m + 4), gradient.dtype)
+        tile = np.empty((m + 3) * (m + PAD), gradient.dtype)
         out = to_values[thread]
         for i in range(thread, len(gradient), threads):
             _unfold(gradient[i], tile)
@@ -185,32 +224,29 @@ def _gather_values(values, vertices, cells, offsets, weights, gradient, to_value
                 v0, v1, v2, v3 = cells[c, 0], cells[c, 1], cells[c, 2], cells[c, 3]
                 x0, x1, x2, x3 = q[v0, 0], q[v1, 0], q[v2, 0], q[v3, 0]
                 y0, y1, y2, y3 = q[v0, 1], q[v1, 1], q[v2, 1], q[v3, 1]
-                for n in range(first, last):
+                for n in range(np.uintp(first), np.uintp(last)):
                     b0, b1, b2, b3 = weights[n, 0], weights[n, 1], weights[n, 2], weights[n, 3]
                     px = b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
                     py = b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
                     fx, fy = np.floor(px), np.floor(py)
                     u0, u1, u2, u3 = _weights(px - fx)
-                    w = _weights(py - fy)
-                    ix = (np.int64(fx) - 1) % m
-                    iy = (np.int64(fy) - 1) % m
-                    total = values.dtype.type(0)
-                    for j in range(4):
-                        row = tile[iy + j]
-                        total += w[j] * (
-                            u0 * row[ix] + u1 * row[ix + 1] + u2 * row[ix + 2] + u3 * row[ix + 3]
-                        )
-                    out[n] += total
+                    w0, w1, w2, w3 = _weights(py - fy)
+                    at = _first_tap(fx, fy, m)
+                    total = w0 * _dot(tile, at, u0, u1, u2, u3)
+                    total += w1 * _dot(tile, at + row, u0, u1, u2, u3)
+                    total += w2 * _dot(tile, at + row + row, u0, u1, u2, u3)
+                    out[n] += total + w3 * _dot(tile, at + row + row + row, u0, u1, u2, u3)
 
 
 @_compile
 @no_type_check
 def _gather_both(values, vertices, cells, offsets, weights, gradient, to_values, to_vertices):
     m = gradient.shape[1]
+    row = np.uintp(m + PAD)
     threads = len(to_values)
     for_values = to_values.shape[1] > 0
     for thread in numba.prange(threads):
-        tile = np.empty((m + 3, m + 4), gradient.dtype)
+        tile = np.empty((m + 3) * (m + PAD), gradient.dtype)
         out = to_values[thread]
         zero = values.dtype.type(0)
         for i in range(thread, len(gradient), threads):
@@ -225,7 +261,7 @@ def _gather_both(values, vertices, cells, offsets, weights, gradient, to_values,
                 x0, x1, x2, x3 = q[v0, 0], q[v1, 0], q[v2, 0], q[v3, 0]
                 y0, y1, y2, y3 = q[v0, 1], q[v1, 1], q[v2, 1], q[v3, 1]
                 gx0 = gx1 = gx2 = gx3 = gy0 = gy1 = gy2 = gy3 = zero
-                for n in range(first, last):
+                for n in range(np.uintp(first), np.uintp(last)):
                     b0, b1, b2, b3 = weights[n, 0], weights[n, 1], weights[n, 2], weights[n, 3]
                     px = b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
                     py = b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
@@ -234,16 +270,22 @@ def _gather_both(values, vertices, cells, offsets, weights, gradient, to_values,
                     d0, d1, d2, d3 = _slopes(px - fx)
                     w = _weights(py - fy)
                     d = _slopes(py - fy)
-                    ix = (np.int64(fx) - 1) % m
-                    iy = (np.int64(fy) - 1) % m
-                    total = dx = dy = zero
+                    at = _first_tap(fx, fy, m)
+                    c0 = c1 = c2 = c3 = e0 = e1 = e2 = e3 = zero  # columns first: one vector operation a row
                     for j in range(4):
-                        row = tile[iy + j]
-                        t0, t1, t2, t3 = row[ix], row[ix + 1], row[ix + 2], row[ix + 3]
-                        along = u0 * t0 + u1 * t1 + u2 * t2 + u3 * t3
-                        total += w[j] * along
-                        dy += d[j] * along
-                        dx += w[j] * (d0 * t0 + d1 * t1 + d2 * t2 + d3 * t3)
+                        t0, t1, t2, t3 = tile[at], tile[at + ONE], tile[at + TWO], tile[at + THREE]
+                        c0 += w[j] * t0
+                        c1 += w[j] * t1
+                        c2 += w[j] * t2
+                        c3 += w[j] * t3
+                        e0 += d[j] * t0
+                        e1 += d[j] * t1
+                        e2 += d[j] * t2
+                        e3 += d[j] * t3
+                        at += row
+                    total = u0 * c0 + u1 * c1 + u2 * c2 + u3 * c3
+                    dx = d0 * c0 + d1 * c1 + d2 * c2 + d3 * c3
+                    dy = u0 * e0 + u1 * e1 + u2 * e2 + u3 * e3
                     if for_values:
                         out[n] += total
                     dx *= values[n]
@@ -270,9 +312,10 @@ def _gather_both(values, vertices, cells, offsets, weights, gradient, to_values,
 @no_type_check
 def _tangent(values, vertices, cells, offsets, weights, directions, grids):
     m = grids.shape[2]
+    row = np.uintp(m + PAD)
     count = directions.shape[1]
     for i in numba.prange(len(grids)):
-        tiles = np.zeros((1 + count, m + 3, m + 4), grids.dtype)
+        tiles = np.zeros((1 + count, (m + 3) * (m + PAD)), grids.dtype)
         q = vertices[i]
         speed = np.empty((count, 8), grids.dtype)
         for c in range(len(cells)):
@@ -286,7 +329,7 @@ def _tangent(values, vertices, cells, offsets, weights, directions, grids):
                 for a in range(4):
                     speed[k, a] = directions[i, k, cells[c, a], 0]
                     speed[k, 4 + a] = directions[i, k, cells[c, a], 1]
-            for n in range(first, last):
+            for n in range(np.uintp(first), np.uintp(last)):
                 b0, b1, b2, b3 = weights[n, 0], weights[n, 1], weights[n, 2], weights[n, 3]
                 px = b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
                 py = b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
@@ -295,26 +338,24 @@ def _tangent(values, vertices, cells, offsets, weights, directions, grids):
                 du = _slopes(px - fx)
                 w = _weights(py - fy)
                 dw = _slopes(py - fy)
-                ix = (np.int64(fx) - 1) % m
-                iy = (np.int64(fy) - 1) % m
+                at = _first_tap(fx, fy, m)
                 value = values[n]
+                below = at
                 for j in range(4):
-                    a = value * w[j]
-                    row = tiles[0, iy + j]
-                    row[ix] += a * u[0]
-                    row[ix + 1] += a * u[1]
-                    row[ix + 2] += a * u[2]
-                    row[ix + 3] += a * u[3]
+                    _add(tiles[0], below, value * w[j], u[0], u[1], u[2], u[3])
+                    below += row
                 for k in range(count):
                     s = speed[k]
                     sx = value * (b0 * s[0] + b1 * s[1] + b2 * s[2] + b3 * s[3])
                     sy = value * (b0 * s[4] + b1 * s[5] + b2 * s[6] + b3 * s[7])
+                    tile = tiles[1 + k]
+                    below = at
                     for j in range(4):
-                        row = tiles[1 + k, iy + j]
                         ax, ay = sx * w[j], sy * dw[j]
-                        row[ix] += ax * du[0] + ay * u[0]
-                        row[ix + 1] += ax * du[1] + ay * u[1]
-                        row[ix + 2] += ax * du[2] + ay * u[2]
-                        row[ix + 3] += ax * du[3] + ay * u[3]
+                        tile[below] += ax * du[0] + ay * u[0]
+                        tile[below + ONE] += ax * du[1] + ay * u[1]
+                        tile[below + TWO] += ax * du[2] + ay * u[2]
+                        tile[below + THREE] += ax * du[3] + ay * u[3]
+                        below += row
         for k in range(1 + count):
             _fold(tiles[k], grids[i, k])
