@@ -1,6 +1,6 @@
 """Time and error of the projection operator against the literal algorithm, in one run.
 
-    python benchmarks/projection.py [--box 128] [--voxels 200000] [--images 4] [--threads N]
+    python benchmarks/projection.py [--box 128] [--voxels 200000] [--images 16] [--threads N]
 
 The literal algorithm forms the deformed volume: trilinear scatter to 3-D with autograd, 3-D FFT, a slice by trilinear
 interpolation in Fourier space, backward by autograd. Errors are of the images up to 0.8 of the Nyquist frequency,
@@ -199,7 +199,7 @@ def main() -> None:
     )
     parser.add_argument("--box", type=int, default=128)
     parser.add_argument("--voxels", type=int, default=200_000)
-    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--images", type=int, default=16, help="a batch of training")
     parser.add_argument("--threads", type=int, default=threads())
     arguments = parser.parse_args()
     import numba

@@ -5,6 +5,10 @@ the grid, so that the inner loop knows no borders; the tile is folded onto the p
 sorted by cell, and a cell's four projected vertices stay in registers while its voxels are handled.
 """
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any, no_type_check
 
 import numba
@@ -29,14 +33,14 @@ PAD = 4
 ONE, TWO, THREE = np.uintp(1), np.uintp(2), np.uintp(3)
 
 # no_type_check keeps the shape checks of the tests out of what numba compiles.
-_compile = numba.njit(parallel=True, fastmath=True, cache=True, nogil=True, boundscheck=False)
+_compile = numba.njit(fastmath=True, cache=True, nogil=True, boundscheck=False)
 _inline = numba.njit(fastmath=True, cache=True, nogil=True, inline="always")
 
 
 def spread(values: Tensor, vertices_px: Tensor, body: "Body", box: int, fine: int) -> Tensor:
     """Grids (B, fine, fine) of values (N) at the voxels of vertices (B, P, 2)."""
     grids = values.new_empty(len(vertices_px), fine, fine)
-    _spread(*_arrays(values, vertices_px * (fine / box), body), grids.numpy())
+    _on_threads(_spread, len(grids), *_arrays(values, vertices_px * (fine / box), body), grids.numpy())
     return grids
 
 
@@ -52,15 +56,24 @@ def gather(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Adjoint of `spread`: gradients for the values (N) and for the vertices (B, P, 2), each if wanted."""
     arrays = _arrays(values, vertices_px * (fine / box), body)
-    threads = min(numba.get_num_threads(), len(vertices_px))
+    threads = _threads(len(vertices_px))
     to_values = values.new_zeros(threads, len(values) if for_values else 0)
     to_vertices = (
         torch.zeros_like(vertices_px) if for_vertices else vertices_px.new_zeros(len(vertices_px), 0, 2)
     )
     if for_vertices:
-        _gather_both(*arrays, gradient.contiguous().numpy(), to_values.numpy(), to_vertices.numpy())
+        _on_threads(
+            _gather_both,
+            len(vertices_px),
+            *arrays,
+            gradient.contiguous().numpy(),
+            to_values.numpy(),
+            to_vertices.numpy(),
+        )
     else:
-        _gather_values(*arrays, gradient.contiguous().numpy(), to_values.numpy())
+        _on_threads(
+            _gather_values, len(vertices_px), *arrays, gradient.contiguous().numpy(), to_values.numpy()
+        )
     return (
         to_values.sum(0) if for_values else None,
         to_vertices.mul_(fine / box) if for_vertices else None,
@@ -74,8 +87,31 @@ def tangent(
     batch, directions = directions_px.shape[:2]
     grids = values.new_empty(batch, 1 + directions, fine, fine)
     scaled = (directions_px * (fine / box)).contiguous().numpy()
-    _tangent(*_arrays(values, vertices_px * (fine / box), body), scaled, grids.numpy())
+    _on_threads(_tangent, batch, *_arrays(values, vertices_px * (fine / box), body), scaled, grids.numpy())
     return grids
+
+
+def _threads(images: int) -> int:
+    return max(1, min(torch.get_num_threads(), images))
+
+
+def _on_threads(kernel: Callable[..., None], images: int, *arrays: Array) -> None:
+    """Run a kernel on as many threads as torch uses, each with its own share of the images.
+
+    Python's threads serve, since the kernels release the lock. numba's own parallel loops are not used: machine code
+    of theirs that comes from the cache differs in rounding from the same freshly compiled, so that a first run
+    would not be repeated bit for bit.
+    """
+    threads = _threads(images)
+    others = [_pool().submit(kernel, thread, threads, *arrays) for thread in range(1, threads)]
+    kernel(0, threads, *arrays)
+    for other in others:
+        other.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="projection")
 
 
 def _arrays(values: Tensor, vertices: Tensor, body: "Body") -> tuple[Array, Array, Array, Array, Array]:
@@ -176,10 +212,10 @@ def _unfold(grid: Array, flat: Array) -> None:
 
 @_compile
 @no_type_check
-def _spread(values, vertices, cells, offsets, weights, grids):
+def _spread(thread, threads, values, vertices, cells, offsets, weights, grids):
     m = grids.shape[1]
     row = np.uintp(m + PAD)
-    for i in numba.prange(len(grids)):
+    for i in range(thread, len(grids), threads):
         tile = np.zeros((m + 3) * (m + PAD), grids.dtype)
         q = vertices[i]
         for c in range(len(cells)):
@@ -207,114 +243,112 @@ def _spread(values, vertices, cells, offsets, weights, grids):
 
 @_compile
 @no_type_check
-def _gather_values(values, vertices, cells, offsets, weights, gradient, to_values):
+def _gather_values(thread, threads, values, vertices, cells, offsets, weights, gradient, to_values):
     m = gradient.shape[1]
     row = np.uintp(m + PAD)
-    threads = len(to_values)
-    for thread in numba.prange(threads):
-        tile = np.empty((m + 3) * (m + PAD), gradient.dtype)
-        out = to_values[thread]
-        for i in range(thread, len(gradient), threads):
-            _unfold(gradient[i], tile)
-            q = vertices[i]
-            for c in range(len(cells)):
-                first, last = offsets[c], offsets[c + 1]
-                if first == last:
-                    continue
-                v0, v1, v2, v3 = cells[c, 0], cells[c, 1], cells[c, 2], cells[c, 3]
-                x0, x1, x2, x3 = q[v0, 0], q[v1, 0], q[v2, 0], q[v3, 0]
-                y0, y1, y2, y3 = q[v0, 1], q[v1, 1], q[v2, 1], q[v3, 1]
-                for n in range(np.uintp(first), np.uintp(last)):
-                    b0, b1, b2, b3 = weights[n, 0], weights[n, 1], weights[n, 2], weights[n, 3]
-                    px = b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
-                    py = b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
-                    fx, fy = np.floor(px), np.floor(py)
-                    u0, u1, u2, u3 = _weights(px - fx)
-                    w0, w1, w2, w3 = _weights(py - fy)
-                    at = _first_tap(fx, fy, m)
-                    total = w0 * _dot(tile, at, u0, u1, u2, u3)
-                    total += w1 * _dot(tile, at + row, u0, u1, u2, u3)
-                    total += w2 * _dot(tile, at + row + row, u0, u1, u2, u3)
-                    out[n] += total + w3 * _dot(tile, at + row + row + row, u0, u1, u2, u3)
+    tile = np.empty((m + 3) * (m + PAD), gradient.dtype)
+    out = to_values[thread]
+    for i in range(thread, len(gradient), threads):
+        _unfold(gradient[i], tile)
+        q = vertices[i]
+        for c in range(len(cells)):
+            first, last = offsets[c], offsets[c + 1]
+            if first == last:
+                continue
+            v0, v1, v2, v3 = cells[c, 0], cells[c, 1], cells[c, 2], cells[c, 3]
+            x0, x1, x2, x3 = q[v0, 0], q[v1, 0], q[v2, 0], q[v3, 0]
+            y0, y1, y2, y3 = q[v0, 1], q[v1, 1], q[v2, 1], q[v3, 1]
+            for n in range(np.uintp(first), np.uintp(last)):
+                b0, b1, b2, b3 = weights[n, 0], weights[n, 1], weights[n, 2], weights[n, 3]
+                px = b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+                py = b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
+                fx, fy = np.floor(px), np.floor(py)
+                u0, u1, u2, u3 = _weights(px - fx)
+                w0, w1, w2, w3 = _weights(py - fy)
+                at = _first_tap(fx, fy, m)
+                total = w0 * _dot(tile, at, u0, u1, u2, u3)
+                total += w1 * _dot(tile, at + row, u0, u1, u2, u3)
+                total += w2 * _dot(tile, at + row + row, u0, u1, u2, u3)
+                out[n] += total + w3 * _dot(tile, at + row + row + row, u0, u1, u2, u3)
 
 
 @_compile
 @no_type_check
-def _gather_both(values, vertices, cells, offsets, weights, gradient, to_values, to_vertices):
+def _gather_both(
+    thread, threads, values, vertices, cells, offsets, weights, gradient, to_values, to_vertices
+):
     m = gradient.shape[1]
     row = np.uintp(m + PAD)
-    threads = len(to_values)
     for_values = to_values.shape[1] > 0
-    for thread in numba.prange(threads):
-        tile = np.empty((m + 3) * (m + PAD), gradient.dtype)
-        out = to_values[thread]
-        zero = values.dtype.type(0)
-        for i in range(thread, len(gradient), threads):
-            _unfold(gradient[i], tile)
-            q = vertices[i]
-            pull = to_vertices[i]
-            for c in range(len(cells)):
-                first, last = offsets[c], offsets[c + 1]
-                if first == last:
-                    continue
-                v0, v1, v2, v3 = cells[c, 0], cells[c, 1], cells[c, 2], cells[c, 3]
-                x0, x1, x2, x3 = q[v0, 0], q[v1, 0], q[v2, 0], q[v3, 0]
-                y0, y1, y2, y3 = q[v0, 1], q[v1, 1], q[v2, 1], q[v3, 1]
-                gx0 = gx1 = gx2 = gx3 = gy0 = gy1 = gy2 = gy3 = zero
-                for n in range(np.uintp(first), np.uintp(last)):
-                    b0, b1, b2, b3 = weights[n, 0], weights[n, 1], weights[n, 2], weights[n, 3]
-                    px = b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
-                    py = b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
-                    fx, fy = np.floor(px), np.floor(py)
-                    u0, u1, u2, u3 = _weights(px - fx)
-                    d0, d1, d2, d3 = _slopes(px - fx)
-                    w = _weights(py - fy)
-                    d = _slopes(py - fy)
-                    at = _first_tap(fx, fy, m)
-                    c0 = c1 = c2 = c3 = e0 = e1 = e2 = e3 = zero  # columns first: one vector operation a row
-                    for j in range(4):
-                        t0, t1, t2, t3 = tile[at], tile[at + ONE], tile[at + TWO], tile[at + THREE]
-                        c0 += w[j] * t0
-                        c1 += w[j] * t1
-                        c2 += w[j] * t2
-                        c3 += w[j] * t3
-                        e0 += d[j] * t0
-                        e1 += d[j] * t1
-                        e2 += d[j] * t2
-                        e3 += d[j] * t3
-                        at += row
-                    total = u0 * c0 + u1 * c1 + u2 * c2 + u3 * c3
-                    dx = d0 * c0 + d1 * c1 + d2 * c2 + d3 * c3
-                    dy = u0 * e0 + u1 * e1 + u2 * e2 + u3 * e3
-                    if for_values:
-                        out[n] += total
-                    dx *= values[n]
-                    dy *= values[n]
-                    gx0 += b0 * dx
-                    gx1 += b1 * dx
-                    gx2 += b2 * dx
-                    gx3 += b3 * dx
-                    gy0 += b0 * dy
-                    gy1 += b1 * dy
-                    gy2 += b2 * dy
-                    gy3 += b3 * dy
-                pull[v0, 0] += gx0
-                pull[v1, 0] += gx1
-                pull[v2, 0] += gx2
-                pull[v3, 0] += gx3
-                pull[v0, 1] += gy0
-                pull[v1, 1] += gy1
-                pull[v2, 1] += gy2
-                pull[v3, 1] += gy3
+    tile = np.empty((m + 3) * (m + PAD), gradient.dtype)
+    out = to_values[thread]
+    zero = values.dtype.type(0)
+    for i in range(thread, len(gradient), threads):
+        _unfold(gradient[i], tile)
+        q = vertices[i]
+        pull = to_vertices[i]
+        for c in range(len(cells)):
+            first, last = offsets[c], offsets[c + 1]
+            if first == last:
+                continue
+            v0, v1, v2, v3 = cells[c, 0], cells[c, 1], cells[c, 2], cells[c, 3]
+            x0, x1, x2, x3 = q[v0, 0], q[v1, 0], q[v2, 0], q[v3, 0]
+            y0, y1, y2, y3 = q[v0, 1], q[v1, 1], q[v2, 1], q[v3, 1]
+            gx0 = gx1 = gx2 = gx3 = gy0 = gy1 = gy2 = gy3 = zero
+            for n in range(np.uintp(first), np.uintp(last)):
+                b0, b1, b2, b3 = weights[n, 0], weights[n, 1], weights[n, 2], weights[n, 3]
+                px = b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+                py = b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
+                fx, fy = np.floor(px), np.floor(py)
+                u0, u1, u2, u3 = _weights(px - fx)
+                d0, d1, d2, d3 = _slopes(px - fx)
+                w = _weights(py - fy)
+                d = _slopes(py - fy)
+                at = _first_tap(fx, fy, m)
+                c0 = c1 = c2 = c3 = e0 = e1 = e2 = e3 = zero  # columns first: one vector operation a row
+                for j in range(4):
+                    t0, t1, t2, t3 = tile[at], tile[at + ONE], tile[at + TWO], tile[at + THREE]
+                    c0 += w[j] * t0
+                    c1 += w[j] * t1
+                    c2 += w[j] * t2
+                    c3 += w[j] * t3
+                    e0 += d[j] * t0
+                    e1 += d[j] * t1
+                    e2 += d[j] * t2
+                    e3 += d[j] * t3
+                    at += row
+                total = u0 * c0 + u1 * c1 + u2 * c2 + u3 * c3
+                dx = d0 * c0 + d1 * c1 + d2 * c2 + d3 * c3
+                dy = u0 * e0 + u1 * e1 + u2 * e2 + u3 * e3
+                if for_values:
+                    out[n] += total
+                dx *= values[n]
+                dy *= values[n]
+                gx0 += b0 * dx
+                gx1 += b1 * dx
+                gx2 += b2 * dx
+                gx3 += b3 * dx
+                gy0 += b0 * dy
+                gy1 += b1 * dy
+                gy2 += b2 * dy
+                gy3 += b3 * dy
+            pull[v0, 0] += gx0
+            pull[v1, 0] += gx1
+            pull[v2, 0] += gx2
+            pull[v3, 0] += gx3
+            pull[v0, 1] += gy0
+            pull[v1, 1] += gy1
+            pull[v2, 1] += gy2
+            pull[v3, 1] += gy3
 
 
 @_compile
 @no_type_check
-def _tangent(values, vertices, cells, offsets, weights, directions, grids):
+def _tangent(thread, threads, values, vertices, cells, offsets, weights, directions, grids):
     m = grids.shape[2]
     row = np.uintp(m + PAD)
     count = directions.shape[1]
-    for i in numba.prange(len(grids)):
+    for i in range(thread, len(grids), threads):
         tiles = np.zeros((1 + count, (m + 3) * (m + PAD)), grids.dtype)
         q = vertices[i]
         speed = np.empty((count, 8), grids.dtype)
