@@ -159,12 +159,15 @@ def test_a_stop_is_status_130_and_says_how_to_go_on(flex3d, fault):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_the_job(tmp_path, number):
     script = """
-        import sys, time
+        import signal, sys, time
         from dataclasses import dataclass
         from napari_flex3d import cli
         from napari_flex3d.params import Params
         from napari_flex3d.progress import Progress
         from napari_flex3d.stages import Stage
+
+        # what a shell runs in the background, these tests perhaps, inherits an ignored SIGINT
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
         def toy(params, out):
             for i in range(10_000):
@@ -183,9 +186,12 @@ def test_signals_stop_the_job(tmp_path, number):
     child = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script), str(job)], stderr=subprocess.PIPE, text=True
     )
-    assert child.stderr.readline() == "Ready\n"
-    os.kill(child.pid, number)
-    _, err = child.communicate(timeout=60)
+    try:
+        assert child.stderr.readline() == "Ready\n"
+        os.kill(child.pid, number)
+        _, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
     assert child.returncode == 130
     assert err == "Stopped.\n"
     assert json.loads((job / "job.json").read_text())["state"] == "stopped"
