@@ -243,6 +243,10 @@ class FlexModel:
         moved = points + np.einsum("na,nac->nc", weights, self.displacements(z)[self.mesh.cells[cell]])
         return convect(torch.from_numpy(values), torch.from_numpy(moved), len(density), apix, order).numpy()
 
+    def mask_on(self, box: int, apix: float) -> NDArray[np.bool_]:
+        """Mask (box, box, box) on another grid about the same centre, ``apix`` Å a voxel."""
+        return _resample(self.mask.astype(np.float32), self.pixel_size, box, apix, order=1) > 0.5
+
     def _canonical_on(self, box: int, apix: float) -> Floats:
         if box == self.box_size and np.isclose(apix, self.pixel_size):
             return self.canonical
@@ -252,7 +256,7 @@ class FlexModel:
         """Voxels of a map inside the mask: where they are, what they carry and which cell moves them."""
         key = (len(density), round(apix, 4))
         if self._bound.get("key") != key:
-            mask = _resample(self.mask.astype(np.float32), self.pixel_size, *key, order=1) > 0.5
+            mask = self.mask_on(len(density), apix)
             voxels = np.argwhere(mask)
             points = voxel_positions(voxels, len(density), apix).astype(np.float32)
             self._bound.update(key=key, mask=mask, points=points, place=self.mesh.locate(points))

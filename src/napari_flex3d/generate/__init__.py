@@ -150,23 +150,13 @@ def _subject(params: GenerateParams, model: FlexModel) -> _Subject:
         box = params.box or _same_field(model, pixel_size)
         place = map_of(params.train).on_grid(np.zeros((box,) * 3, np.float32), pixel_size)
         level = surface_level(model.canonical, model.mask)
-        return _Subject(model, place, None, frame_region(_mask_on(model, box, pixel_size)), level)
+        return _Subject(model, place, None, frame_region(model.mask_on(box, pixel_size)), level)
     if params.box is not None or params.pixel_size is not None:
         raise InputError("box and pixel_size are for the canonical map; a map that is given keeps its own.")
     place = read_map(params.map)
     _check_map(params.map, place, model)
-    mask = _mask_on(model, len(place.data), place.pixel_size)
+    mask = model.mask_on(len(place.data), place.pixel_size)
     return _Subject(model, place, place.data, frame_region(mask), surface_level(place.data, mask))
-
-
-def _mask_on(model: FlexModel, box: int, pixel_size: float) -> NDArray[np.bool_]:
-    """Put the model's mask on another grid about the same centre, by nearest voxel."""
-    index = (
-        np.rint((np.arange(box) - box // 2) * pixel_size / model.pixel_size).astype(int) + model.box_size // 2
-    )
-    held = (index >= 0) & (index < model.box_size)
-    found = model.mask[np.ix_(*[index.clip(0, model.box_size - 1)] * 3)]
-    return found & held & held[:, None] & held[:, None, None]
 
 
 def _same_field(model: FlexModel, pixel_size: float) -> int:
