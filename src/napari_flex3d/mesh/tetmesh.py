@@ -14,10 +14,14 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from napari_flex3d.io.files import atomic
+from napari_flex3d.io.meshfile import read_mesh_npz
 from napari_flex3d.ops.projection import Body
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
+
+TIE_BREAK = np.array([3e-3, 2e-3, 1e-3])
+"""Å; a point on a face is looked for so far beside it, so that every mesh and every caller decides the same way."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +68,33 @@ class TetMesh:
 
     def boundary_faces(self) -> Ints:
         """Faces (F, 3) that belong to one cell only."""
+        faces, order, twice = self._faces
+        alone = ~(twice | np.roll(twice, 1))
+        return faces[order[alone]]
+
+    def neighbours(self) -> NDArray[np.int64]:
+        """Pairs of cells (F, 2) that share a face."""
+        _, order, twice = self._faces
+        first = np.flatnonzero(twice)
+        return np.stack([order[first], order[first + 1]], axis=1) % len(self.cells)
+
+    @cached_property
+    def _faces(self) -> tuple[Ints, NDArray[np.int64], NDArray[np.bool_]]:
+        """All faces (4 C, 3), cell after cell four times; an order in which equal ones follow one another; and which
+        of those are equal to the next.
+        """
         faces = np.concatenate([self.cells[:, list(p)] for p in itertools.combinations(range(4), 3)])
-        _, first, count = np.unique(np.sort(faces, axis=1), axis=0, return_index=True, return_counts=True)
-        return faces[first[count == 1]]
+        a, b, c = np.sort(faces, axis=1).astype(np.int64).T
+        low = a * len(self.vertices) + b
+        order = np.lexsort((c, low))
+        same = np.append((np.diff(low[order]) == 0) & (np.diff(c[order]) == 0), False)
+        return faces, order, same
 
     def components(self) -> NDArray[np.int32]:
         """Part that each cell belongs to (C), from 0; cells that share a face are in the same part."""
-        faces = np.concatenate([self.cells[:, list(p)] for p in itertools.combinations(range(4), 3)])
-        _, face = np.unique(np.sort(faces, axis=1), axis=0, return_inverse=True)
-        cell = np.tile(np.arange(len(self.cells)), 4)
-        touches = coo_matrix((np.ones(len(cell)), (cell, face.reshape(-1))))
-        return connected_components(touches @ touches.T, directed=False)[1]
+        first, second = self.neighbours().T
+        shape = (len(self.cells),) * 2
+        return connected_components(coo_matrix((np.ones(len(first)), (first, second)), shape), directed=False)[1]
 
     def subset(self, keep: NDArray[np.bool_]) -> "TetMesh":
         """Mesh of those cells for which ``keep`` (C) is true, and their vertices."""
@@ -100,26 +120,31 @@ class TetMesh:
         Returns
         -------
         cell
-            (N). A point outside all cells gets the cell that it is nearest to being in.
+            (N). A point on a face belongs to the cell towards larger x, then y, then z, as in `regular_mesh`; a point
+            outside all cells to the cell that it is nearest to being in.
         weights
             (N, 4), rows sum to 1; negative where a point lies outside its cell, so that it follows the cell's
             affine motion.
         """
         at = np.asarray(points, dtype=np.float64).reshape(-1, 3)
-        cell = np.empty(len(at), dtype=np.int64)
-        weights = np.empty((len(at), 4), dtype=np.float32)
+        cell = np.full(len(at), -1, dtype=np.int64)
+        for count in (4, candidates):  # most points are in one of the nearest few
+            left = np.flatnonzero(cell < 0)
+            for part in np.split(left, np.arange(20_000, len(left), 20_000)):
+                best, inside = self._best(at[part] + TIE_BREAK, min(count, len(self.cells)))
+                cell[part] = best if count == candidates else np.where(inside, best, -1)
         corner, inverse = self._corner_and_inverse
-        _, near = self._centres.query(at, k=min(candidates, len(self.cells)), workers=-1)
-        near = near.reshape(len(at), -1)
-        for start in range(0, len(at), 20_000):
-            part = slice(start, start + 20_000)
-            tried = near[part]
-            inner = np.einsum("ncij,ncj->nci", inverse[tried], at[part, None] - corner[tried])
-            all_four = np.concatenate([1 - inner.sum(-1, keepdims=True), inner], axis=-1)
-            best = all_four.min(-1).argmax(-1)
-            rows = np.arange(len(tried))
-            cell[part], weights[part] = tried[rows, best], all_four[rows, best]
-        return cell, weights
+        inner = np.einsum("nij,nj->ni", inverse[cell], at - corner[cell])
+        return cell, np.concatenate([1 - inner.sum(-1, keepdims=True), inner], axis=-1).astype(np.float32)
+
+    def _best(self, at: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Of the ``count`` nearest cells, the one that each point is in or nearest to being in, and whether it is in."""
+        corner, inverse = self._corner_and_inverse
+        near = self._centres.query(at, k=count)[1].reshape(len(at), count)
+        inner = np.einsum("ncij,ncj->nci", inverse[near], at[:, None] - corner[near])
+        depth = np.minimum(inner.min(-1), 1 - inner.sum(-1))
+        rows, best = np.arange(len(at)), depth.argmax(-1)
+        return near[rows, best], depth[rows, best] >= 0
 
     def bind(self, points: ArrayLike) -> Body:
         """Points (N, 3) in Å tied to their cells, for the projection kernels."""
@@ -137,9 +162,9 @@ class TetMesh:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a mesh from ``.npz``."""
-        with np.load(path, allow_pickle=False) as file:
-            return cls(**{name: file[key] for name, key in _KEYS.items()})
+        """Read a mesh from ``.npz``; raise InputError for what is none."""
+        arrays = read_mesh_npz(path)
+        return cls(**{name: getattr(arrays, name) for name in _KEYS})
 
 
 _KEYS = {"vertices": "tm_points", "cells": "tm_cells", "rigidity": "tm_rweights", "segment": "tm_segmask"}

@@ -1,4 +1,4 @@
-"""Tetrahedral meshes for other programs."""
+"""Meshes for ParaView and ChimeraX: VTK files."""
 
 from pathlib import Path
 from typing import Any
