@@ -4,6 +4,7 @@ import torch
 
 from napari_flex3d.mesh import regular_mesh
 from napari_flex3d.ops.elasticity import (
+    _rigidity_energy,
     closest_rotation,
     deformation_gradient,
     inverted_cells,
@@ -95,3 +96,19 @@ def test_stiffness_is_the_curvature_of_the_energy_at_rest(block):
     assert float(energy) == pytest.approx(float(quadratic), rel=1e-3)
     shift = np.tile([1.0, 2.0, 3.0], len(vertices))
     assert np.abs(matrix @ shift).max() < 1e-10
+
+
+def test_both_implementations_agree_also_where_cells_are_inverted(block):
+    vertices, cells, inverse, weight = block
+    random = torch.Generator().manual_seed(3)
+    moved = vertices + 1.2 * torch.randn((3, *vertices.shape), generator=random, dtype=torch.float64)
+    turned = deformation_gradient(moved, cells, inverse)
+    assert (inverted_cells(turned) > 0).all()
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        results = []
+        for function in (rigidity_energy, _rigidity_energy):
+            at = moved.to(dtype).requires_grad_()
+            energy = function(at, cells, inverse.to(dtype), weight.to(dtype))
+            results.append((energy.detach(), torch.autograd.grad(energy.sum(), at)[0]))
+        for found, expected in zip(*results, strict=True):
+            assert float((found - expected).norm() / expected.norm()) < tolerance

@@ -1,5 +1,7 @@
 """Deformation of tetrahedra: gradients, closest rotations, rigidity energy."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from scipy.sparse import csc_matrix
@@ -96,9 +98,43 @@ def rigidity_energy(
     The sum of squared deviations of the singular values from one (Punjani & Fleet 2023; as-rigid-as-possible energy of
     Chao et al. 2010). ``R`` is the closest rotation, held constant: the derivative is then exactly ``2 (F - R)``.
     """
+    if positions.device.type == "cpu":
+        return _RigidityOnCpu.apply(positions, cells, inverse, weight)  # type: ignore[no-untyped-call]
+    return _rigidity_energy(positions, cells, inverse, weight)
+
+
+def _rigidity_energy(positions: Tensor, cells: Tensor, inverse: Tensor, weight: Tensor) -> Tensor:
     gradient = deformation_gradient(positions, cells, inverse)
     rotation = closest_rotation(gradient.detach())
     return ((gradient - rotation).square().sum((0, 1)) * weight).sum(-1)
+
+
+class _RigidityOnCpu(torch.autograd.Function):
+    """Energy and its derivative in one pass by numba; cells that are inverted or nearly flat by decomposition."""
+
+    @staticmethod
+    def forward(ctx: Any, positions: Tensor, cells: Tensor, inverse: Tensor, weight: Tensor) -> Tensor:
+        from napari_flex3d.ops._rigidity import energy_and_slope
+
+        at = positions.detach().contiguous()
+        energy, slope = at.new_zeros(len(at)), torch.zeros_like(at)
+        unsafe = torch.zeros(len(at), len(cells), dtype=torch.bool)
+        arrays = (at, cells, inverse.to(at), weight.to(at), energy, slope, unsafe)
+        if energy_and_slope(*(a.numpy() for a in arrays)):
+            for i in unsafe.any(1).nonzero()[:, 0].tolist():
+                some = unsafe[i]
+                with torch.enable_grad():
+                    one = at[i : i + 1].clone().requires_grad_()
+                    (rest,) = _rigidity_energy(one, cells[some], inverse[some].to(at), weight[some].to(at))
+                energy[i] += rest.detach()
+                slope[i] += torch.autograd.grad(rest, one)[0][0]
+        ctx.save_for_backward(slope)
+        return energy
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (slope,) = ctx.saved_tensors
+        return gradients[0][:, None, None] * slope, None, None, None
 
 
 def stiffness(
