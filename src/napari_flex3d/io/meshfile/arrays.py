@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_flex3d.io.errors import InputError, InputWarning
+from napari_flex3d.io.meshfile.calibration import Calibration
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -35,6 +36,8 @@ class MeshArrays:
         Segment of each cell (C); zeros where the file names none.
     cell_index
         Cell of each voxel (n, n, n), z y x, -1 in solvent; none where the file has none.
+    calibration
+        How the file wrote its vertices; none where it wrote them as here.
     """
 
     vertices: Floats
@@ -42,6 +45,7 @@ class MeshArrays:
     rigidity: Floats
     segment: Ints
     cell_index: Ints | None = None
+    calibration: Calibration | None = None
 
 
 def checked(path: Path, arrays: Mapping[str, NDArray[Any]]) -> MeshArrays:

@@ -1,16 +1,14 @@
 """A mesh file of either kind, brought to our frame and checked against the map."""
 
-import warnings
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_flex3d.io.errors import InputError, InputWarning
+from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.meshfile.arrays import NEEDED, MeshArrays, checked, tidied
 from napari_flex3d.io.meshfile.calibration import share_inside
+from napari_flex3d.io.meshfile.cryosparc import read_mesh_pickle
+from napari_flex3d.io.meshfile.grid import check_grid, check_voxels
 from napari_flex3d.io.meshfile.npz import read_arrays
 from napari_flex3d.io.mrc import Volume
 
@@ -48,7 +46,7 @@ def read_mesh_file(path: Path, volume: Volume) -> MeshArrays:
         start = file.read(2)
     if start == b"PK":
         return tidied(path, _from_npz(path, volume))
-    raise InputError(f"{path} is no mesh: .npz is needed.")
+    return read_mesh_pickle(path, volume)
 
 
 def _from_npz(path: Path, volume: Volume) -> MeshArrays:
@@ -56,45 +54,6 @@ def _from_npz(path: Path, volume: Volume) -> MeshArrays:
     check_grid(path, arrays.get("N"), arrays.get("psize_A"), volume)
     mesh = checked(path, arrays)
     return _in_our_frame(path, check_voxels(path, mesh, volume), volume)
-
-
-def check_grid(path: Path, box: NDArray[Any] | None, pixel_size: NDArray[Any] | None, volume: Volume) -> None:
-    """Refuse a mesh made for another box or, by more than 1 %, another pixel size than the map's.
-
-    Raises
-    ------
-    InputError
-        Row 55 of the formats' table.
-    """
-    own = len(volume.data)
-    for name, value in (("N", box), ("psize_A", pixel_size)):
-        if value is not None and (value.size != 1 or not np.isfinite(value).all()):
-            raise InputError(f"Mesh {path}: {name} is {value!r}; one number is needed.")
-    if box is not None and box.item() != own:
-        raise InputError(
-            f"Mesh {path}: box {box.item()} against {own} of the map. Make the mesh on the map of the prep job."
-        )
-    if pixel_size is None or not volume.pixel_size:
-        return
-    apart = abs(pixel_size.item() / volume.pixel_size - 1)
-    found = f"Mesh {path}: pixel size {pixel_size.item():g} Å against {volume.pixel_size:g} Å of the map"
-    if apart > 0.01:
-        raise InputError(f"{found}. Make the mesh on the map of the prep job.")
-    if apart > 1e-3:
-        warnings.warn(f"{found}; the map's is used.", InputWarning, stacklevel=2)
-
-
-def check_voxels(path: Path, mesh: MeshArrays, volume: Volume) -> MeshArrays:
-    """Refuse a map of voxels that has another box than the map, or is empty."""
-    index = mesh.cell_index
-    if index is not None and index.shape != volume.data.shape:
-        raise InputError(
-            f"Mesh {path}: box {' x '.join(map(str, index.shape))} of tm_tetraidx_map against "
-            f"{len(volume.data)} of the map. Make the mesh on the map of the prep job."
-        )
-    if index is not None and not (index >= 0).any():
-        return replace(mesh, cell_index=None)
-    return mesh
 
 
 def _in_our_frame(path: Path, mesh: MeshArrays, volume: Volume) -> MeshArrays:
@@ -107,7 +66,9 @@ def _in_our_frame(path: Path, mesh: MeshArrays, volume: Volume) -> MeshArrays:
             f"Mesh {path}: vertices reach {reach:.3g} Å from the centre of a box of {size:.4g} Å. {advice}"
         )
     if mesh.cell_index is not None:
-        share = share_inside(mesh.vertices / volume.pixel_size, mesh.cells, mesh.cell_index)
+        share = share_inside(
+            mesh.vertices / volume.pixel_size + len(volume.data) // 2, mesh.cells, mesh.cell_index
+        )
         if share < _OURS:
             raise InputError(
                 f"Mesh {path}: {share:.0%} of the voxels lie in the cell that tm_tetraidx_map names. {advice}"
