@@ -2,9 +2,11 @@ import itertools
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from napari_flex3d.ops.fourier import radii, rfft2
-from napari_flex3d.ops.projection import Body, place, project, project_tangent, rigid_body
+from napari_flex3d.ops.projection import Body, _numba, _torch, place, project, project_tangent, rigid_body
 
 IMPLEMENTATIONS = ["torch", "numba"]
 
@@ -150,6 +152,36 @@ def test_an_atom_lands_where_the_rotation_takes_it():
     image = irfft2(project(torch.ones(1), place(rotation, body.vertices[None], 1.0), body, 64))[0]
     row, column = divmod(int(image.argmax()), 64)
     assert (column - 32, row - 32) == (0, -10)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that any operation makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(found):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return found
+
+
+@pytest.mark.parametrize(("voxels", "images"), [(9000, 1), (400, 30)])
+def test_memory_of_plain_torch_grows_neither_with_voxels_nor_with_images(voxels, images, monkeypatch):
+    monkeypatch.setattr(_torch, "AT_ONCE", 1000)
+    body, random = random_body(voxels)
+    values = torch.randn(voxels, generator=random)
+    placed = place(random_rotations(images, random), body.vertices[None], 1.0)
+    motion = torch.randn(images, 2, len(body.vertices), 2, generator=random)
+    with Largest() as largest:
+        grids = _torch.tangent(values, placed, motion, body, 6, 8)
+        parts = _torch.gather(grids[:, 0], values, placed, body, 6, 8, True, True)
+    assert largest.elements <= max(16 * 1000, 4 * voxels)  # the taps of a part, or what belongs to the body
+    for found, expected in zip(
+        parts, _numba.gather(grids[:, 0], values, placed, body, 6, 8, True, True), strict=True
+    ):
+        assert relative(found, expected) < 1e-5
 
 
 def test_a_subset_of_voxels_projects_as_if_the_others_were_zero():

@@ -5,12 +5,14 @@ spread onto a finer image grid with a cubic B-spline, and the transform of that 
 spline's own transform, is the transform of the projection. Inside one tetrahedron the way from rest voxel to image
 plane is affine; in barycentric coordinates it is given by the four projected vertices and nothing else.
 
-One function, several implementations: plain torch (any device, the reference) and numba (CPU). Each gives the same
-three products, which `_Project` and `project_tangent` join: spread, gather (its adjoint) and tangent.
+One function, several implementations: plain torch (any device, the reference), numba (CPU) and Triton (NVIDIA GPUs).
+Each gives the same three products, which `_Project` and `project_tangent` join: spread, gather (its adjoint), tangent.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Literal
 
@@ -19,7 +21,7 @@ from jaxtyping import Complex, Float, Int
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-Implementation = Literal["torch", "numba"]
+Implementation = Literal["torch", "numba", "triton"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class Body:
     offsets: Tensor
     weights: Tensor
     order: Tensor
+
+    @cached_property
+    def cell_of(self) -> Int[Tensor, " voxels"]:
+        """Cell of each voxel, int32; ascending."""
+        counts = self.offsets.diff().long()
+        number = torch.arange(len(counts), dtype=torch.int32, device=counts.device)
+        return torch.repeat_interleave(number, counts)
 
     def to(self, device: torch.device | str) -> "Body":
         """The same body on another device."""
@@ -114,7 +123,7 @@ def project(
     oversampling
         How much finer the spreading grid is; measured errors are in `docs/performance.md`.
     implementation
-        Chosen by device unless named.
+        `implementation_for` the device unless named.
 
     Returns
     -------
@@ -165,15 +174,17 @@ def fine_box(box_size: int, oversampling: float) -> int:
     return fine
 
 
+def implementation_for(device: torch.device | str) -> Implementation:
+    """Quickest implementation that there is for a device."""
+    kind = torch.device(device).type
+    if kind == "cpu":
+        return "numba"
+    return "triton" if kind == "cuda" and find_spec("triton") else "torch"
+
+
 def _module(values: Tensor, implementation: Implementation | None) -> ModuleType:
-    name = implementation or ("numba" if values.device.type == "cpu" else "torch")
-    if name == "numba":
-        from napari_flex3d.ops.projection import _numba
-
-        return _numba
-    from napari_flex3d.ops.projection import _torch
-
-    return _torch
+    name = implementation or implementation_for(values.device)
+    return import_module(f"napari_flex3d.ops.projection._{name}")
 
 
 def _to_transform(grid: Float[Tensor, "*batch fine fine"], box: int) -> Complex[Tensor, "*batch box half"]:
@@ -190,7 +201,7 @@ def _crop(
     ky = (torch.fft.fftfreq(box, dtype=torch.float64) * box).round()
     kx = torch.arange(box // 2 + 1, dtype=torch.float64)
     spline = torch.sinc(ky / fine)[:, None] ** 4 * torch.sinc(kx / fine)[None] ** 4
-    return (ky.long() % fine).to(device), spline.to(device, dtype)
+    return (ky.long() % fine).to(device), spline.to(dtype).to(device)  # not all devices have float64
 
 
 def _from_transform(
