@@ -1,11 +1,12 @@
 # On a new machine: "make demo" or "make test". Both set up what they need, once.
 #   make demo             the whole way on the bundled sample; ends in napari, or with HEADLESS=1 in a report
 #   make test             formatting, lint, types, import rule, tests
+#   make relion           install Debian's RELION and compare projections and maps with it (as root)
 #   make docs-parameters  write docs/parameters.md anew from the declarations
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs-parameters clean
+.PHONY: help setup demo test lint relion docs-parameters clean
 
 BIN := .venv/bin
 DEMO ?= demo
@@ -28,6 +29,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy src/napari_flex3d
 	$(BIN)/lint-imports
+
+relion: setup
+	command -v relion_project || { apt-get update -q && apt-get install -y -q --no-install-recommends relion; }
+	$(BIN)/python -m pytest tests/relion
 
 docs-parameters: setup
 	$(BIN)/python docs/write_parameters.py
