@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
-from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.errors import Question
 from napari_flex3d.io.relion import read_particles
 from napari_flex3d.selfcheck import Views, self_check
 
@@ -49,13 +49,13 @@ def test_dark_particles_are_recognised(sample):
 
 
 def test_a_wrong_word_about_the_contrast_is_contradicted(sample):
-    with pytest.raises(InputError, match="other contrast: give --sign bright"):
-        self_check(views_of(sample), "dark")
+    with pytest.raises(Question, match="other contrast: give --sign bright"):
+        self_check(views_of(sample), "dark").demand("particles.star")
 
 
 def test_a_map_of_the_other_hand_is_named(sample):
-    with pytest.raises(InputError, match="mirror image") as caught:
-        self_check(views_of(sample, density=mirrored(sample.density)))
+    with pytest.raises(Question, match="mirror image") as caught:
+        self_check(views_of(sample, density=mirrored(sample.density))).demand("particles.star")
     assert "hand flipped" in str(caught.value)  # the table is part of the message
     assert "wins" in str(caught.value)
 
@@ -68,21 +68,21 @@ def test_inverse_poses_are_named(sample):
         "rlnAngleTilt": tilt.tolist(),
         "rlnAnglePsi": psi.tolist(),
     }
-    with pytest.raises(InputError, match="inverse of RELION's"):
-        self_check(views_of(sample))
+    with pytest.raises(Question, match="inverse of RELION's"):
+        self_check(views_of(sample)).demand("particles.star")
 
 
 def test_shifts_of_the_other_sign_are_named(sample):
     for axis in "XY":
         sample.particles[f"rlnOrigin{axis}Angst"] = [-v for v in sample.particles[f"rlnOrigin{axis}Angst"]]
-    with pytest.raises(InputError, match="shifts have the other sign"):
-        self_check(views_of(sample))
+    with pytest.raises(Question, match="shifts have the other sign"):
+        self_check(views_of(sample)).demand("particles.star")
 
 
 def test_particles_of_another_protein_are_refused(sample):
     noise = np.random.default_rng(0).normal(size=sample.images.shape)
-    with pytest.raises(InputError, match="map and particles do not belong together"):
-        self_check(views_of(sample, images=noise))
+    with pytest.raises(Question, match="map and particles do not belong together"):
+        self_check(views_of(sample, images=noise)).demand("particles.star")
 
 
 def test_shifts_of_zero_leave_their_sign_open_and_do_not_stop_the_run(sample):
@@ -134,5 +134,5 @@ def test_real_images_contradict_inverse_poses(ribosomes):
         density,
         torch.full((33,), 4096.0),
     )
-    with pytest.raises(InputError, match="inverse of RELION's"):
-        self_check(views)
+    with pytest.raises(Question, match="inverse of RELION's"):
+        self_check(views).demand("particles.star")

@@ -128,7 +128,8 @@ class Optics:
     Notes
     -----
     Aberrations and CTF are taken at ``M k``, M being RELION's magnification matrix; an atom at v then
-    appears at ``M^T (A v)_xy``.
+    appears at ``M^T (A v)_xy``. Frequencies that a group was recorded without, its pixels being larger than
+    the table's, are 0.
     """
 
     def __init__(self, table: ParticleTable, box_size: int, pixel_size: float) -> None:
@@ -165,33 +166,41 @@ class Optics:
         group = self._table.groups[number]
         first = int(np.flatnonzero(self._table.group == number)[0])
         frequency = self._frequency @ torch.tensor(group.magnification, dtype=torch.float32).T
-        return _Plate.of(
-            group,
-            frequency,
-            float(self._table.voltage[first]),
-            float(self._table.spherical_aberration[first]),
-        )
+        is_coarser = group.pixel_size > 1.0001 * self._table.pixel_size
+        inside = (self._frequency.abs() < 0.5 / group.pixel_size).all(-1) if is_coarser else None
+        voltage, aberration = self._table.voltage[first], self._table.spherical_aberration[first]
+        return _Plate.of(group, frequency, inside, float(voltage), float(aberration))
 
 
 @dataclass(frozen=True)
 class _Plate:
-    """CTF and aberrations of one optics group; odd and even are None where there are no such terms."""
+    """CTF and aberrations of one optics group.
+
+    ``inside`` says where the images have frequencies, None for everywhere; odd and even are None where there
+    are no such terms.
+    """
 
     frequency: Tensor
+    inside: Tensor | None
     odd: Tensor | None
     even: Tensor | None
     state: CtfState
 
     @classmethod
     def of(
-        cls, group: OpticsGroup, frequency: Tensor, voltage: float, spherical_aberration: float
+        cls,
+        group: OpticsGroup,
+        frequency: Tensor,
+        inside: Tensor | None,
+        voltage: float,
+        spherical_aberration: float,
     ) -> "_Plate":
         odd = zernike_phase(frequency, group.odd, odd=True) if any(group.odd) else None
         even = zernike_phase(frequency, group.even, odd=False) if any(group.even) else None
         if any(group.beam_tilt):
             tilt = beam_tilt_phase(frequency, group.beam_tilt, voltage, spherical_aberration)
             odd = tilt if odd is None else odd + tilt
-        return cls(frequency, odd, even, group.ctf_state)
+        return cls(frequency, inside, odd, even, group.ctf_state)
 
     def __call__(self, parameters: Tensor) -> Tensor:
         """Complex transfer (B, n, n // 2 + 1) of CTF parameters (9, B)."""
@@ -203,6 +212,8 @@ class _Plate:
             value = value.abs()
         elif self.state == "premultiplied":
             value = value.square()
+        if self.inside is not None:
+            value = value * self.inside
         return value + 0j if self.odd is None else torch.polar(value, self.odd.expand_as(value))
 
     def _contrast(self, parameters: Tensor) -> Tensor:

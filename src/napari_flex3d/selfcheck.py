@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.errors import Question
 from napari_flex3d.io.table import ParticleTable
 from napari_flex3d.ops.fourier import irfft2, multiplicity, radii, rfft2, shells, soft_edge
 from napari_flex3d.ops.projection import place, project, rigid_body
@@ -25,13 +25,26 @@ _ERRORS = 3.0
 _CLEAR = 6.0
 """A difference that should be this many standard errors, but is not found, is no lack of data."""
 
-_CAUSES = {
-    "sign flipped": "The images have the other contrast: give --sign {other}.",
-    "hand flipped": "The map is the mirror image of what the poses were refined against: flip its hand.",
-    "pose transposed": "The poses are the inverse of RELION's: their program uses another convention.",
-    "shift negated": "The shifts have the other sign: their program uses another convention.",
-    "random poses": "The poses explain the images no better than random ones: map and particles do not "
-    "belong together, the pixel size is wrong, or {count} particles are too few.",
+_IGNORE = "--ignore-check"
+_CAUSES = {  # what wins instead: in words, and the flag that answers it
+    "sign flipped": ("The images have the other contrast: give --sign {other}.", "--sign"),
+    "hand flipped": (
+        "The map is the mirror image of what the poses were refined against: flip its hand.",
+        "--flip-hand",
+    ),
+    "pose transposed": (
+        "The poses are the inverse of RELION's: their program uses another convention.",
+        "--invert-rotations",
+    ),
+    "shift negated": (
+        "The shifts have the other sign: their program uses another convention.",
+        "--negate-shifts",
+    ),
+    "random poses": (
+        "The poses explain the images no better than random ones: map and particles do not "
+        "belong together, the pixel size is wrong, or {count} particles are too few.",
+        _IGNORE,
+    ),
 }
 
 
@@ -68,6 +81,8 @@ class SelfCheck:
         "as read" first.
     verdict
         In words.
+    flag
+        The flag that answers what is wrong; empty where nothing is.
     sign
         1 when the images are bright as stored, -1 when they must be turned over.
     scale
@@ -80,6 +95,7 @@ class SelfCheck:
 
     trials: tuple[Trial, ...]
     verdict: str
+    flag: str
     sign: int
     scale: float
     resolution: float
@@ -97,6 +113,25 @@ class SelfCheck:
         ]
         head = f"{'convention':<16} correlation ± error   margin   outcome"
         return [head, *rows, self.verdict]
+
+    def demand(self, source: str) -> None:
+        """Stop unless the conventions as read are the best.
+
+        Parameters
+        ----------
+        source
+            Name of the particle file.
+
+        Raises
+        ------
+        Question
+            With the table, the likely cause and the flag that answers it.
+        """
+        if not self.flag:
+            return
+        more = [] if self.flag == _IGNORE else [f"To use particles and map as read nevertheless: {_IGNORE}."]
+        text = "\n".join([f"{source}: {self.verdict}", *self.lines()[:-1], *more])
+        raise Question(text, self.flag)
 
 
 @dataclass(frozen=True)
@@ -124,9 +159,7 @@ class Views:
     noise: Tensor
 
 
-def self_check(
-    views: Views, sign: Sign = "auto", *, resolution: float = 15.0, seed: int = 0, source: str = "particles"
-) -> SelfCheck:
+def self_check(views: Views, sign: Sign = "auto", *, resolution: float = 15.0, seed: int = 0) -> SelfCheck:
     """Compare the images with the map under every convention that could be wrong.
 
     Parameters
@@ -139,13 +172,10 @@ def self_check(
         Limit of the comparison, Å; the images' own limit where that is worse.
     seed
         Of the random poses.
-    source
-        Name of the particle file for the message.
 
-    Raises
-    ------
-    InputError
-        Unless the conventions as read are best by three standard errors; with the table and the likely cause.
+    Returns
+    -------
+    The check; it has a flag unless the conventions as read are best by three standard errors.
 
     Notes
     -----
@@ -178,11 +208,9 @@ def self_check(
     }
     chosen = _sign(sign, [first, *others.values()])
     trials = _trials(chosen, first, others)
-    check = SelfCheck(trials, _verdict(trials, chosen), chosen, chosen * first.scale, limit, len(rotation))
-    cause = _cause(trials, chosen, len(rotation))
-    if cause:
-        raise InputError("\n".join([f"{source}: {cause}", *check.lines()[:-1]]))
-    return check
+    cause, flag = _cause(trials, chosen, len(rotation))
+    verdict = cause or _verdict(trials, chosen)
+    return SelfCheck(trials, verdict, flag, chosen, chosen * first.scale, limit, len(rotation))
 
 
 def model_images(views: Views, resolution: float, scale: float) -> tuple[Tensor, Tensor]:
@@ -290,23 +318,26 @@ def _error(values: Floats) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("inf")
 
 
-def _cause(trials: Sequence[Trial], sign: int, count: int) -> str:
-    """Say what is probably wrong; nothing when nothing is."""
+def _cause(trials: Sequence[Trial], sign: int, count: int) -> tuple[str, str]:
+    """Say what is probably wrong, and the flag that answers it; nothing when nothing is."""
     outcome = {trial.name: trial.outcome for trial in trials}
     other = "dark" if sign == 1 else "bright"
     winners = [trial for trial in trials[1:] if trial.outcome == "wins"]
     if winners:
         best = max(winners, key=lambda trial: trial.correlation)
-        return _CAUSES[best.name].format(other=other, count=count)
+        text, flag = _CAUSES[best.name]
+        return text.format(other=other, count=count), flag
     for name in ("random poses", "sign flipped"):
         if outcome[name] == "no worse":
-            return _CAUSES["random poses"].format(count=count)
+            text, flag = _CAUSES["random poses"]
+            return text.format(count=count), flag
     doubtful = [name for name, what in outcome.items() if what == "no worse"]
     if doubtful:
-        return (
+        text = (
             f"As read is no better than {' and '.join(doubtful)}: poses, shifts or pixel size may be wrong."
         )
-    return ""
+        return text, _IGNORE
+    return "", ""
 
 
 def _verdict(trials: Sequence[Trial], sign: int) -> str:

@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose
 from napari_flex3d.io.cs import is_cs, write_latents_cs
 from napari_flex3d.io.cs.container import read_fields
 from napari_flex3d.io.errors import InputError, InputWarning, Question
+from napari_flex3d.io.halves import split_halves
 from napari_flex3d.io.particle_files import read_any_particles
 from napari_flex3d.io.relion import particle_columns, read_particles
 from napari_flex3d.io.star import write_star
@@ -87,7 +88,8 @@ def test_worked_numbers_of_a_real_refinement(fixtures):
     assert_allclose(table.rotation[0], expected, atol=1e-5)
     assert_allclose(np.degrees(to_euler(table.rotation[:1]))[0], [-157.80849, 118.79097, 34.68330], atol=1e-5)
     assert_allclose(table.shift[0], [33.43641, -5.39297], atol=1e-5)
-    assert (len(table), table.box_size, table.pixel_size, table.contrast) == (2019, 180, 2.95, -1)
+    assert (len(table), table.box_size, table.pixel_size) == (2019, 180, 2.95)
+    assert (table.contrast == -1).all()
     assert_allclose([table.voltage[0], table.amplitude_contrast[0], table.scale[0]], [200, 0.07, 0.9258563])
     assert set(table.half.tolist()) == {0, 1}
 
@@ -134,7 +136,8 @@ def test_values_come_in_our_units(sample):
     assert_allclose(table.scale[[0, -1]], [0.8, 1.2])
     assert table.stacks == star.stacks
     assert (table.half == star.half).all()
-    assert (table.contrast, table.groups[0].number) == (1, 5)
+    assert (table.contrast == 1).all()
+    assert table.groups[0].number == 5
 
 
 def test_the_kind_of_file_is_told_by_its_content(sample):
@@ -489,10 +492,47 @@ def test_22_a_matrix_that_is_no_magnification(sample):
     assert str(refused(path)) == f"{path}: ctf/anisomag of group 4: det 4: not a magnification matrix."
 
 
-def test_particles_of_both_contrasts(sample):
+def test_particles_of_both_contrasts_keep_their_own(sample):
     columns = sample.cs_columns()
     columns["blob/sign"][:9] = -1
-    assert "blob/sign is 1 for 51 particles and -1 for 9." in str(refused(sample.write_cs(columns)))
+    assert read_any_particles(sample.write_cs(columns)).contrast.tolist() == [-1] * 9 + [1] * 51
+
+
+def test_7_images_of_several_pixel_sizes_are_groups(sample):
+    columns = sample.cs_columns()
+    columns["blob/psize_A"][20:] = 4
+    columns["alignments3D/psize_A"][20:] = 4
+    path = sample.write_cs(columns)
+    with pytest.warns(InputWarning, match=r"group 1: 4 Å, 32 px; group 2: 5 Å, 32 px\. They are re-scaled"):
+        table = read_any_particles(path)
+    assert (table.box_size, table.pixel_size) == (32, 4)
+    star = read_particles(sample.write())
+    assert_allclose(table.shift[:20], star.shift[:20], atol=1e-5)
+    assert_allclose(table.shift[20:], 0.8 * star.shift[20:], atol=1e-5)
+    with pytest.warns(InputWarning, match="Optics groups differ"):
+        assert read_any_particles(path, Answers(map_grid=(32, 5.0))).pixel_size == 5
+    assert len(read_any_particles(path, Answers(optics_groups=(2,)))) == 20
+
+
+def test_57_copies_of_a_particle_stay_in_one_half(sample):
+    """Symmetry expansion gives new keys; the source of each copy is in a column of its own."""
+    columns = sample.cs_columns() | {"sym_expand/src_uid": np.repeat(np.arange(20), 3).astype("u8")}
+    del columns["alignments3D/split"]
+    table = read_any_particles(sample.write_cs(columns))
+    with pytest.warns(InputWarning) as caught:
+        split, is_new = split_halves(table, 0)
+    assert is_new
+    expected = "40 images occur more than once; half sets are split by source image."
+    assert str(caught[0].message) == expected
+    halves = split.half.reshape(20, 3)
+    assert (halves == halves[:, :1]).all()
+    assert np.bincount(split.half).tolist() == [30, 30]
+
+
+def test_a_shift_of_the_images_is_said(sample):
+    columns = sample.cs_columns() | {"ctf/shift_A": np.full((60, 2), [0.3, 0.4], "f4")}
+    with pytest.warns(InputWarning, match=r"ctf/shift_A moves images by up to 0\.5 Å; ignored\."):
+        read_any_particles(sample.write_cs(columns))
 
 
 @pytest.mark.parametrize("name", ["derived/J24_first64_csdat.cs", "derived/J24_first64_npy.cs"])

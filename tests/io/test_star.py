@@ -1,15 +1,17 @@
 """Every way in which particle files are written, and every way in which they are wrong."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from napari_flex3d.io.errors import InputError, InputWarning, Question
+from napari_flex3d.io.halves import split_halves
 from napari_flex3d.io.relion import particle_columns, read_particles
 from napari_flex3d.io.star import read_star, write_star
-from napari_flex3d.io.table import Answers, split_halves
+from napari_flex3d.io.table import Answers
 from napari_flex3d.ops.rotations import from_euler
 
 
@@ -228,10 +230,81 @@ def test_6_a_pixel_size_of_the_micrograph_is_taken_with_a_warning(sample):
         assert read_particles(sample.write()).pixel_size == 5.0
 
 
-def test_7_groups_of_different_pixel_size(fixtures):
-    text = str(refused(fixtures / "star" / "relion31.6opticsgroups.star"))
+def hollow_stacks(folder, names, box):
+    """Stacks that are only a header and a length, for files of other programs whose images nobody published."""
+    for name in names:
+        number, _, place = name.partition("@")
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        header = np.zeros(256, "<i4")
+        header[:4] = box, box, int(number), 2
+        if not path.exists() or path.stat().st_size < 1024 + 4 * box**2 * int(number):
+            with path.open("wb") as file:
+                file.write(header.tobytes())
+                file.truncate(1024 + 4 * box**2 * int(number))
+
+
+@pytest.fixture
+def six_groups(fixtures, tmp_path):
+    path = fixtures / "star" / "relion31.6opticsgroups.star"
+    hollow_stacks(tmp_path, read_star(path)["particles"]["rlnImageName"], 196)
+    return path, Answers(project_dir=tmp_path)
+
+
+def test_7_groups_of_different_pixel_size_are_re_scaled_to_the_most_frequent(six_groups):
+    path, answers = six_groups
+    with pytest.warns(InputWarning) as caught:
+        table = read_particles(path, answers)
+    text = str(caught[0].message)
     assert text.startswith("Optics groups differ: group 1: 1.25 Å, 196 px; group 2: 1.24 Å, 196 px; ")
-    assert text.endswith("Re-scale to one box and pixel, or choose groups.")
+    assert text.endswith(
+        f"They are re-scaled to one box and pixel, {table.pixel_size:g} Å, 196 px; or choose groups "
+        "(--optics-groups)."
+    )
+    sizes = np.array([group.pixel_size for group in table.groups])[table.group]
+    assert set(sizes) == {1.24, 1.25}
+    assert table.pixel_size == max((1.24, 1.25), key=lambda size: np.count_nonzero(sizes == size))
+    assert len(table) == 139
+    assert [group.number for group in table.groups] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("pixel_size", [1.24, 1.25])
+def test_7_the_grid_is_the_maps_where_a_group_has_it(six_groups, pixel_size):
+    path, answers = six_groups
+    with pytest.warns(InputWarning, match="Optics groups differ"):
+        table = read_particles(path, replace(answers, map_grid=(196, pixel_size + 0.001)))
+    assert (table.box_size, table.pixel_size) == (196, pixel_size)
+
+
+def test_7_groups_that_are_chosen_need_not_differ(six_groups):
+    path, answers = six_groups
+    table = read_particles(path, replace(answers, optics_groups=(1,)))
+    assert table.pixel_size == 1.25
+    assert set(table.group.tolist()) == {0}
+    assert len(table.stacks) < 139
+    assert (np.diff(table.row) > 0).all()
+    assert table.row[-1] >= len(table)  # rows of the file, not of what was chosen
+    assert (
+        str(refused(path, replace(answers, optics_groups=(1, 9))))
+        == f"{path} has no particles of optics group 9 (--optics-groups); it has 1, 2, 3, 4, 5, 6."
+    )
+
+
+def test_7_pixel_sizes_of_one_old_table_become_groups(sample):
+    for label, values in sample.optics.items():
+        if label not in ("rlnOpticsGroup", "rlnOpticsGroupName", "rlnImageDimensionality"):
+            sample.particles[label] = values * 60
+    sample.optics = {}
+    del sample.particles["rlnOpticsGroup"]
+    sample.particles["rlnImagePixelSize"] = [5.0] * 40 + [5.5] * 20
+    x = sample.particles.pop("rlnOriginXAngst")
+    y = sample.particles.pop("rlnOriginYAngst")
+    sample.particles |= {"rlnOriginX": [v / 5 for v in x], "rlnOriginY": [v / 5 for v in y]}
+    with pytest.warns(InputWarning, match=r"group 1: 5 Å, 32 px; group 2: 5\.5 Å, 32 px\. They are"):
+        table = read_particles(sample.write())
+    assert [group.pixel_size for group in table.groups] == [5.0, 5.5]
+    assert np.bincount(table.group).tolist() == [40, 20]
+    assert_allclose(table.shift[:, 0], np.array(x) * np.where(np.arange(60) < 40, 1, 1.1))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The consensus map and its mask, brought onto the particles' grid or refused."""
 
+import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -16,37 +17,34 @@ from napari_flex3d.ops.fourier import low_pass
 Floats = NDArray[np.float32]
 
 _SAME_PIXEL = 0.01
+_HALF_MAP = re.compile(r"half[-_]?(map[-_]?)?[12ab](?![a-z0-9])")
 
 
-def read_consensus(
-    path: Path,
-    box_size: int,
-    pixel_size: float,
-    *,
-    map_pixel_size: float | None = None,
-    resample: bool = False,
-) -> Volume:
-    """Read the consensus map on the grid of the particles.
+def read_consensus(path: Path, *, pixel_size: float | None = None, accept: bool = False) -> Volume:
+    """Read the consensus map as its file has it.
 
     Parameters
     ----------
     path
         MRC file.
-    box_size, pixel_size
-        Of the particles, pixels and Å.
-    map_pixel_size
+    pixel_size
         The person's word where the header's pixel size is wrong, Å.
-    resample
-        Whether a map on another grid may be resampled.
+    accept
+        Whether what looks like a stack or a half-map is taken as a map.
 
     Raises
     ------
     InputError, Question
-        If it is no cubic map, inverted, or on another grid.
+        If it is no cubic map, inverted, or has no pixel size.
     """
-    volume = _cubic(path)
-    if map_pixel_size is not None:
-        volume = _restated(volume, map_pixel_size)
+    volume = _cubic(path, accept)
+    if _HALF_MAP.search(path.name.lower()) and not accept:
+        raise Question(
+            f"{path} is a half-map by its name; the map of all particles is better. Use it nevertheless?",
+            "--accept-map",
+        )
+    if pixel_size is not None:
+        volume = _restated(volume, pixel_size)
     if volume.pixel_size == 0:
         raise Question(
             f"{path}: the header has no voxel size. Enter the map's pixel size.", "--map-pixel-size"
@@ -57,10 +55,12 @@ def read_consensus(
             f"{path}: the strongest density is negative ({low:.3g} to {high:.3g}); the map looks inverted. "
             "Protein must be positive: multiply the map by -1."
         )
-    return _on_grid(path, volume, box_size, pixel_size, resample)
+    return volume
 
 
-def read_mask(path: Path, like: Volume, own: Volume, *, resample: bool = False) -> Floats:
+def read_mask(
+    path: Path, like: Volume, own: Volume, *, resample: bool = False, accept: bool = False
+) -> Floats:
     """Read a mask and bring it to the grid of the consensus map.
 
     Parameters
@@ -68,14 +68,16 @@ def read_mask(path: Path, like: Volume, own: Volume, *, resample: bool = False) 
     like
         The consensus map on the particles' grid.
     own
-        The consensus map as it was in its file; a mask made on it goes the same way.
+        The consensus map as its file has it; a mask made on it goes the same way.
+    resample, accept
+        As for the map.
 
     Raises
     ------
     InputError, Question
         If values lie outside 0..1, the mask is empty or full, or it is on another grid.
     """
-    volume = _cubic(path)
+    volume = _cubic(path, accept)
     if volume.pixel_size == 0 or volume.data.shape == own.data.shape:
         volume = _restated(volume, own.pixel_size)
     data = volume.data
@@ -85,22 +87,39 @@ def read_mask(path: Path, like: Volume, own: Volume, *, resample: bool = False) 
             f"Mask {path}: range {data.min():.3g}..{data.max():.3g}, {100 * share:.1f} % of the box. "
             "Values from 0 (solvent) to 1 (protein) are needed."
         )
-    placed = _on_grid(path, volume, len(like.data), like.pixel_size, resample, what="Mask")
+    placed = on_grid(path, volume, len(like.data), like.pixel_size, resample=resample, what="Mask")
     return np.clip(placed.data, 0, 1)
 
 
-def _cubic(path: Path) -> Volume:
+def mirrored(data: Floats) -> Floats:
+    """Give the mirror image of a map in z, about the centre voxel ``n // 2`` of its even box."""
+    return np.ascontiguousarray(np.roll(data[::-1], 1, axis=0))
+
+
+def _cubic(path: Path, accept: bool) -> Volume:
     volume = read_map(path)
     nz, ny, nx = volume.data.shape
     if nx == ny != nz:
-        raise Question(
-            f"{path} has {nz} sections of {ny} x {nx}; is this a stack? Give a cubic map.", "--map"
-        )
+        if not accept:
+            raise Question(
+                f"{path} has {nz} sections of {ny} x {nx}; is this a stack? Give a cubic map, or have this one "
+                "padded to a cube.",
+                "--accept-map",
+            )
+        return _padded(volume)
     if not nx == ny == nz:
         raise InputError(f"{path}: {nx} x {ny} x {nz}, voxel {volume.pixel_size:g} Å; a cubic map is needed.")
     if nx % 2:
         raise InputError(f"{path}: {nx} x {ny} x {nz}; an even box is needed.")
     return volume
+
+
+def _padded(volume: Volume) -> Volume:
+    """Zeros around a map up to an even cube; the centre ``n // 2`` of every axis stays the centre."""
+    box = max(volume.data.shape) + max(volume.data.shape) % 2
+    before = [box // 2 - n // 2 for n in volume.data.shape]
+    widths = [(b, box - n - b) for b, n in zip(before, volume.data.shape, strict=True)]
+    return volume.on_grid(np.pad(volume.data, widths))
 
 
 def _restated(volume: Volume, pixel_size: float) -> Volume:
@@ -112,9 +131,16 @@ def _restated(volume: Volume, pixel_size: float) -> Volume:
     return replace(volume, pixel_size=pixel_size)
 
 
-def _on_grid(
-    path: Path, volume: Volume, box_size: int, pixel_size: float, resample: bool, what: str = "Map"
+def on_grid(
+    path: Path, volume: Volume, box_size: int, pixel_size: float, *, resample: bool, what: str = "Map"
 ) -> Volume:
+    """Bring a map to the particles' box and pixel size (Å), or refuse.
+
+    Raises
+    ------
+    Question
+        If it is on another grid and may not be resampled.
+    """
     box, apart = len(volume.data), abs(volume.pixel_size / pixel_size - 1)
     if box == box_size and apart <= _SAME_PIXEL:
         if apart > 1e-3:

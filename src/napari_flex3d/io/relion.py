@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_flex3d.io.checks import checked
 from napari_flex3d.io.errors import InputError, InputWarning, Question
+from napari_flex3d.io.grids import on_one_grid, with_pixel_sizes
 from napari_flex3d.io.star import Columns, parse_integer, parse_numbers, read_star
 from napari_flex3d.io.table import (
     Answers,
@@ -18,16 +20,14 @@ from napari_flex3d.io.table import (
     Ints,
     OpticsGroup,
     ParticleTable,
-    check_stacks,
-    check_values,
-    find_stacks,
-    one_pixel_size,
 )
 from napari_flex3d.ops.rotations import from_euler, to_euler
 
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _SUBTOMOGRAM = ("rlnTomoParticleName", "rlnCtfImage", "rlnCoordinateZ")
 _GROUP_PIXEL = ("rlnImagePixelSize", "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
+_RECORDED_PIXEL = "flexPixelSize"
+"""Our column of the optics table: the pixel size of the recorded images, where prep brought them to another."""
 _ASKED = {  # label: the answer's name, what RELION assumes when it is missing
     "rlnVoltage": ("voltage", 200),
     "rlnSphericalAberration": ("spherical_aberration", 0),
@@ -96,6 +96,8 @@ def particle_columns(
         "rlnImageSize": [table.box_size for _ in used],
         "rlnImageDimensionality": [2 for _ in used],
     }
+    if any(group.pixel_size != table.pixel_size for group in groups):
+        optics[_RECORDED_PIXEL] = [f"{group.pixel_size:.6f}" for group in groups]
     first = [int(np.flatnonzero(table.group == g)[0]) for g in used]
     for label, (name, _) in _ASKED.items():
         optics[label] = [f"{getattr(table, name)[row]:.6f}" for row in first]
@@ -224,33 +226,31 @@ class _Relion:
             raise InputError(f"{self.path} has no particles.")
         self._refuse_volumes()
         image, names, stack = self._images()
-        pixel_size = self._pixel_size()
-        box = parse_integer((self.optics or self.particles).get("rlnImageSize", ["0"])[0])
+        pixel_size = self._pixel_size(check)
+        group, groups = with_pixel_sizes(self.group_of, self._groups(check), pixel_size)
         table = ParticleTable(
             source=self.path,
-            box_size=box,
-            pixel_size=pixel_size,
+            box_size=0,
+            pixel_size=0.0,
             rotation=self._rotation(),
             shift=self._shift(pixel_size, check),
             **self._ctf(),
             scale=self.number("flexScale", 1.0),
             half=self._half(check),
-            group=self.group_of,
-            groups=self._groups(check),
+            group=group,
+            groups=groups,
             micrograph=_numbered(self.particles.get("rlnMicrographName"), self.count),
             stack=stack,
             stacks=tuple(map(Path, names)),
             image=image,
             row=self._row(check),
             columns=self.particles,
-            contrast=0,  # a star file does not say
+            contrast=np.zeros(self.count, dtype=np.int8),  # a star file does not say
+            source_particle=None,
         )
-        if not check:
-            return table
-        found = find_stacks(self.path, names, self.answers.project_dir)
-        return check_values(
-            check_stacks(replace(table, stacks=found), box or None), self.answers.defocus_unit
-        )
+        if check:
+            return checked(table, self.answers)
+        return _as_recorded(on_one_grid(table, self.answers, check=False))
 
     def _row(self, check: bool) -> Ints:
         """Rows of this file; of a file that we wrote, the rows of the user's own file."""
@@ -284,49 +284,35 @@ class _Relion:
             stack[row] = stacks.setdefault(name, len(stacks))
         return image, list(stacks), stack
 
-    def _pixel_size(self) -> float:
+    def _pixel_size(self, check: bool) -> Floats:
+        """Pixel size of the images of each particle, Å."""
         if self.answers.pixel_size is not None:
-            return self.answers.pixel_size
-        used = np.unique(self.group_of)
-        if self.optics is not None:
-            for label in _GROUP_PIXEL:
-                if label in self.optics:
-                    return self._group_pixel_size(label, used)
-        for label in ("rlnImagePixelSize", "rlnPixelSize"):
-            if label in self.particles:
-                return self._row_pixel_size(self.number(label))
-        if self.has("rlnDetectorPixelSize") and self.has("rlnMagnification"):
-            return self._row_pixel_size(
-                1e4 * self.number("rlnDetectorPixelSize") / self.number("rlnMagnification")
-            )
-        raise Question(
-            f"{self.path}: no rlnImagePixelSize, nor detector pixel size and magnification. "
-            "Enter the pixel size.",
-            "--pixel-size",
-        )
-
-    def _group_pixel_size(self, label: str, used: NDArray[np.int64]) -> float:
-        assert self.optics is not None
-        if label != "rlnImagePixelSize":
-            _warn(
-                f"{self.path} has no rlnImagePixelSize; {label} is used, wrong if the particles are binned."
-            )
-        sizes = parse_numbers(f"{self.path} optics", label, self.optics[label])[used]
-        boxes = self.optics.get("rlnImageSize")
-        return one_pixel_size(
-            [f"group {self.optics['rlnOpticsGroup'][g]}" for g in used],
-            sizes.tolist(),
-            [parse_integer(boxes[g]) if boxes else None for g in used],
-        )
-
-    def _row_pixel_size(self, sizes: Floats) -> float:
+            return np.full(self.count, self.answers.pixel_size)
+        sizes = self._stated_pixel_size(check)
         if not np.all(sizes > 0):
             raise InputError(
                 f"{self.path}: a pixel size of {sizes.min():g} Å. Enter the pixel size (--pixel-size)."
             )
-        values = np.unique(sizes.round(6))
-        return one_pixel_size(
-            [f"part {i + 1}" for i in range(len(values))], values.tolist(), [None] * len(values)
+        return sizes
+
+    def _stated_pixel_size(self, check: bool) -> Floats:
+        for label in _GROUP_PIXEL:
+            if self.optics is not None and label in self.optics:
+                if check and label != "rlnImagePixelSize":
+                    _warn(
+                        f"{self.path} has no rlnImagePixelSize; {label} is used, wrong if the particles are "
+                        "binned."
+                    )
+                return parse_numbers(f"{self.path} optics", label, self.optics[label])[self.group_of]
+        for label in ("rlnImagePixelSize", "rlnPixelSize"):
+            if label in self.particles:
+                return self.number(label)
+        if self.has("rlnDetectorPixelSize") and self.has("rlnMagnification"):
+            return 1e4 * self.number("rlnDetectorPixelSize") / self.number("rlnMagnification")
+        raise Question(
+            f"{self.path}: no rlnImagePixelSize, nor detector pixel size and magnification. "
+            "Enter the pixel size.",
+            "--pixel-size",
         )
 
     def _rotation(self) -> Floats:
@@ -339,7 +325,7 @@ class _Relion:
             raise InputError(f"{unset} of {self.count} poses are unset.")
         return from_euler(np.deg2rad(angles))
 
-    def _shift(self, pixel_size: float, check: bool) -> Floats:
+    def _shift(self, pixel_size: Floats, check: bool) -> Floats:
         in_angstrom = [f"rlnOrigin{axis}Angst" for axis in "XY"]
         in_pixels = [f"rlnOrigin{axis}" for axis in "XY"]
         has_angstrom = all(label in self.particles for label in in_angstrom)
@@ -350,14 +336,14 @@ class _Relion:
             return np.zeros((self.count, 2))
         shift = np.zeros((self.count, 2))
         if has_pixels:
-            shift = np.stack([self.number(label) for label in in_pixels], axis=-1) * pixel_size
+            shift = np.stack([self.number(label) for label in in_pixels], axis=-1) * pixel_size[:, None]
         if has_angstrom:
             other, shift = shift, np.stack([self.number(label) for label in in_angstrom], axis=-1)
             apart = np.abs(shift - other).max(1)
             rows = int(np.count_nonzero(apart > 0.01 * pixel_size))
             if has_pixels and rows and check:
                 _warn(
-                    f"rlnOriginX*{pixel_size:g} and rlnOriginXAngst differ by {apart.max():.3g} Å "
+                    f"rlnOriginX*{pixel_size[0]:g} and rlnOriginXAngst differ by {apart.max():.3g} Å "
                     f"in {rows} rows; the Å columns are used."
                 )
         return shift
@@ -406,7 +392,8 @@ class _Relion:
         if check:
             _warn_states(set(states.values()))
         if self.optics is None:
-            return (OpticsGroup(ctf_state=states[0]),)
+            box = parse_integer(self.particles.get("rlnImageSize", ["0"])[0])
+            return (OpticsGroup(ctf_state=states[0], box_size=box),)
         rows = [
             {label: values[r] for label, values in self.optics.items()}
             for r in range(len(self.optics["rlnOpticsGroup"]))
@@ -428,6 +415,7 @@ class _Relion:
         return OpticsGroup(
             number=number,
             name=row.get("rlnOpticsGroupName", f"opticsGroup{number}"),
+            box_size=parse_integer(row.get("rlnImageSize", "0")),
             magnification=self._magnification(row, number, check),
             beam_tilt=(tilt[0], tilt[1]),
             odd=self._zernike(row, number, "rlnOddZernike"),
@@ -465,6 +453,17 @@ class _Relion:
             expected = ", ".join(map(str, allowed[:-1])) + f" or {allowed[-1]}"
             raise InputError(f"{label} of group {number} has {len(values)} values; {expected} expected.")
         return tuple(parse_numbers(f"{self.path} optics", label, values).tolist())
+
+
+def _as_recorded(table: ParticleTable) -> ParticleTable:
+    """Give the groups of a file that prep wrote the pixel sizes of the recorded images again."""
+    groups = [
+        replace(group, pixel_size=float(parse_numbers(table.source, _RECORDED_PIXEL, [text])[0]))
+        if (text := group.columns.get(_RECORDED_PIXEL))
+        else group
+        for group in table.groups
+    ]
+    return replace(table, groups=tuple(groups))
 
 
 def _numbers(values: Floats) -> list[str]:

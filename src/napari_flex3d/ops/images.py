@@ -1,5 +1,8 @@
 """Particle images before any model: norm, crop, down-sampling, and the noise around the particle."""
 
+import math
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -47,6 +50,36 @@ def crop(images: Float[Tensor, "*batch n n"], box: int) -> Float[Tensor, "*batch
 def shrink(images: Float[Tensor, "*batch n n"], box: int) -> Float[Tensor, "*batch box box"]:
     """Images on fewer pixels over the same field; white noise of standard deviation 1 keeps it."""
     return resample2(images, box) * (images.shape[-1] / box)
+
+
+def regrid(
+    images: Float[Tensor, "batch n n"], pixel_size: float, box: int, new_pixel_size: float
+) -> Float[Tensor, "batch box box"]:
+    """Images on a grid of another box and pixel size about the same centre ``n // 2``.
+
+    What lies outside the given images is 0; white noise of standard deviation 1 keeps its power in a coefficient.
+
+    Notes
+    -----
+    Trigonometric interpolation: exact for images without frequencies that the new grid cannot hold, which are
+    left out.
+    """
+    ratio = new_pixel_size / pixel_size
+    weight = _sampling(images.shape[-1], box, ratio).to(images)
+    return weight @ images @ weight.T * ratio
+
+
+@lru_cache(maxsize=8)
+def _sampling(n: int, box: int, ratio: float) -> Float[Tensor, "box n"]:
+    """Weights of n samples at each of ``box`` places ``ratio`` samples apart: a Dirichlet kernel."""
+    place = (torch.arange(box, dtype=torch.float64) - box // 2) * ratio
+    most = min((n - 1) // 2, math.ceil(0.5 * n / ratio) - 1)
+    wave = 2 * torch.pi / n * torch.arange(1, most + 1, dtype=torch.float64)
+    there = place[:, None] * wave
+    here = (torch.arange(n, dtype=torch.float64) - n // 2)[:, None] * wave
+    weight = (1 + 2 * (there.cos() @ here.cos().T + there.sin() @ here.sin().T)) / n
+    weight[place.abs() > n / 2] = 0
+    return weight
 
 
 def noise_power(

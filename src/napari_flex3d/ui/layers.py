@@ -9,7 +9,7 @@ from napari.utils import Colormap
 
 from napari_flex3d.io.mrc import Volume, open_stack, read_layout, read_map
 from napari_flex3d.io.relion import read_particles
-from napari_flex3d.io.table import find_stacks
+from napari_flex3d.io.stacks import find_stacks
 from napari_flex3d.ui.grid import UNITS, Grid
 from napari_flex3d.ui.isosurface import cut, default_contour
 

@@ -3,27 +3,24 @@
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_flex3d.io.checks import checked
 from napari_flex3d.io.cs.container import is_cs
 from napari_flex3d.io.cs.dataset import Dataset, job_name, read_dataset
 from napari_flex3d.io.cs.optics import read_ctf, read_groups
 from napari_flex3d.io.cs.poses import Poses, read_poses
 from napari_flex3d.io.errors import InputError, InputWarning, Question
 from napari_flex3d.io.files import atomic
+from napari_flex3d.io.grids import on_one_grid
 from napari_flex3d.io.table import (
     Answers,
     Floats,
     Ints,
     ParticleTable,
-    check_stacks,
-    check_values,
-    find_stacks,
-    one_pixel_size,
 )
 
 __all__ = ["is_cs", "read_cs_particles", "write_latents_cs"]
@@ -69,13 +66,13 @@ def read_cs_particles(path: Path, answers: Answers | None = None, *, check: bool
             "(--passthrough)."
         )
     image, stack, names = _images(dataset)
-    box, pixel_size = _box(dataset), _pixel_size(dataset, answers.pixel_size)
+    pixel_size = _pixel_size(dataset, answers.pixel_size)
     ctf = read_ctf(dataset, answers)
-    group, groups = read_groups(dataset, ctf, check=check)
+    group, groups = read_groups(dataset, ctf, _box(dataset), pixel_size, check=check)
     table = ParticleTable(
         source=path,
-        box_size=box or 0,
-        pixel_size=pixel_size,
+        box_size=0,
+        pixel_size=0.0,
         rotation=poses.rotation,
         shift=poses.shift * _unit(dataset, poses, pixel_size, check)[:, None],
         **ctf,
@@ -89,12 +86,12 @@ def read_cs_particles(path: Path, answers: Answers | None = None, *, check: bool
         image=image,
         row=dataset.rows,
         columns=_columns(dataset, image, stack, names),
-        contrast=_contrast(dataset),
+        contrast=np.sign(dataset.number("blob/sign", default=0.0)).astype(np.int8),
+        source_particle=_source_particle(dataset),
     )
-    if not check:
-        return table
-    found = find_stacks(path, names, answers.project_dir, beside=answers.passthrough)
-    return check_values(check_stacks(replace(table, stacks=found), box), answers.defocus_unit)
+    if check:
+        return checked(table, answers, beside=answers.passthrough)
+    return on_one_grid(table, answers, check=False)
 
 
 def write_latents_cs(path: Path, uid: NDArray[np.integer], latents: NDArray[np.float32]) -> None:
@@ -144,38 +141,35 @@ def _images(dataset: Dataset) -> tuple[Ints, Ints, list[str]]:
     return dataset.whole("blob/idx"), stack, list(stacks)
 
 
-def _box(dataset: Dataset) -> int | None:
+def _box(dataset: Dataset) -> Ints:
+    """Box of the image of each particle (N); 0 where the file does not say."""
     if "blob/shape" not in dataset:
-        return None
-    shapes = np.unique(dataset.number("blob/shape", (2,)), axis=0)
-    listed = "; ".join(f"{nx:g} x {ny:g}" for ny, nx in shapes[:8])
-    if len(shapes) > 1:
-        raise InputError(
-            f"{dataset.path}: images of {listed}. Re-scale to one box and pixel, or choose some."
-        )
-    if shapes[0, 0] != shapes[0, 1]:
-        raise InputError(f"{dataset.path}: {listed}; an even square box is needed.")
-    return int(shapes[0, 0])
+        return np.zeros(len(dataset), dtype=np.int64)
+    shapes = dataset.number("blob/shape", (2,))
+    odd = np.flatnonzero(shapes[:, 0] != shapes[:, 1])
+    if len(odd):
+        ny, nx = shapes[odd[0]]
+        raise InputError(f"{dataset.path}: {nx:g} x {ny:g}; an even square box is needed.")
+    return shapes[:, 0].astype(np.int64)
 
 
-def _pixel_size(dataset: Dataset, answer: float | None) -> float:
+def _pixel_size(dataset: Dataset, answer: float | None) -> Floats:
+    """Pixel size of the image of each particle, Å (N)."""
     if answer is not None:
-        return answer
+        return np.full(len(dataset), answer)
     if "blob/psize_A" not in dataset:
         raise Question(f"{dataset.path}: no blob/psize_A. Enter the pixel size.", "--pixel-size")
-    sizes = np.unique(dataset.number("blob/psize_A"))
+    sizes, which = np.unique(dataset.number("blob/psize_A"), return_inverse=True)
     if sizes[0] <= 0:
         raise InputError(
             f"{dataset.path}: a pixel size of {sizes[0]:g} Å. Enter the pixel size (--pixel-size)."
         )
-    parts = [f"part {number}" for number in range(1, len(sizes) + 1)]
-    size = one_pixel_size(parts, sizes.tolist(), [None] * len(sizes))
-    return float(f"{size:.7g}")  # float32 has no more digits
+    return np.array([float(f"{size:.7g}") for size in sizes])[which]  # float32 has no more digits
 
 
-def _unit(dataset: Dataset, poses: Poses, pixel_size: float, check: bool) -> Floats:
+def _unit(dataset: Dataset, poses: Poses, pixel_size: Floats, check: bool) -> Floats:
     """Unit of the shifts, Å (N): the refinement's pixel, corrected as the images' pixel was."""
-    images = dataset.number("blob/psize_A", default=pixel_size)
+    images = dataset.number("blob/psize_A") if "blob/psize_A" in dataset else pixel_size
     is_known = (poses.pixel_size > 0) & (images > 0)
     ratio = np.where(is_known, poses.pixel_size, 1.0) / np.where(is_known, images, 1.0)
     row = int(np.abs(ratio - 1).argmax())
@@ -212,16 +206,14 @@ def _micrograph(dataset: Dataset) -> Ints:
     return number.astype(np.int64)
 
 
-def _contrast(dataset: Dataset) -> int:
-    """1 for bright particles, -1 for dark ones, as the person said at import; 0 unsaid."""
-    sign = dataset.number("blob/sign", default=0.0)
-    bright, dark = int((sign > 0).sum()), int((sign < 0).sum())
-    if bright and dark:
-        raise InputError(
-            f"{dataset.path}: blob/sign is 1 for {bright} particles and -1 for {dark}. "
-            "Use particles of one contrast."
-        )
-    return int(bright > 0) - int(dark > 0)
+def _source_particle(dataset: Dataset) -> Ints | None:
+    """Number of the particle that each is a copy of, where symmetry expansion made copies."""
+    if "sym_expand/src_uid" not in dataset:
+        return None
+    source = dataset.fields["sym_expand/src_uid"]
+    if source.dtype.kind not in "ui" or source.ndim != 1:
+        raise InputError(f"{dataset.path}: sym_expand/src_uid holds {source.dtype}; keys are needed.")
+    return np.unique(source, return_inverse=True)[1].astype(np.int64)
 
 
 def _columns(dataset: Dataset, image: Ints, stack: Ints, names: Sequence[str]) -> dict[str, list[str]]:

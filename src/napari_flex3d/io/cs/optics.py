@@ -35,7 +35,7 @@ def read_ctf(dataset: Dataset, answers: Answers) -> dict[str, Floats]:
 
 
 def read_groups(
-    dataset: Dataset, ctf: dict[str, Floats], *, check: bool
+    dataset: Dataset, ctf: dict[str, Floats], box_size: Ints, pixel_size: Floats, *, check: bool
 ) -> tuple[Ints, tuple[OpticsGroup, ...]]:
     """Optics group of each particle, and the groups: exposure groups, split further where their optics differ.
 
@@ -48,7 +48,7 @@ def read_groups(
     anisomag = dataset.number("ctf/anisomag", (4,), default=0.0)
     if check:
         _warn_ignored(dataset)
-    facts = np.column_stack([number, *(ctf[name] for name in _ASKED), tilt, anisomag])
+    facts = np.column_stack([number, *(ctf[name] for name in _ASKED), tilt, anisomag, box_size, pixel_size])
     _, first, group = np.unique(facts, axis=0, return_index=True, return_inverse=True)
     is_split = len(first) > len(np.unique(number))
     groups = []
@@ -58,6 +58,8 @@ def read_groups(
             OpticsGroup(
                 number=name,
                 name=f"opticsGroup{name}",
+                box_size=int(box_size[row]),
+                pixel_size=float(pixel_size[row]),
                 magnification=_magnification(dataset, anisomag[row], int(number[row])),
                 beam_tilt=(float(tilt[row, 0]), float(tilt[row, 1])),
             )
@@ -107,8 +109,10 @@ def _warn_ignored(dataset: Dataset) -> None:
         for name, size in (("ctf/trefoil_A", 2), ("ctf/tetra_A", 4))
         if np.any(dataset.number(name, (size,), default=0.0))
     ]
-    if np.abs(dataset.number("ctf/shift_A", (2,), default=0.0)).max() > _SMALL_SHIFT:
-        ignored.append("ctf/shift_A")
     if ignored:
         text = f"{dataset.path}: {', '.join(ignored)} not zero; ignored, as they matter little below 4 Å."
+        warnings.warn(text, InputWarning, stacklevel=4)
+    shift = float(np.hypot(*dataset.number("ctf/shift_A", (2,), default=0.0).T).max())
+    if shift > _SMALL_SHIFT:
+        text = f"{dataset.path}: ctf/shift_A moves images by up to {shift:.2g} Å; ignored."
         warnings.warn(text, InputWarning, stacklevel=4)
