@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -258,7 +259,7 @@ def _decode(raw: bytes) -> Any:
 def _check_length(
     path: Path, offset: int, shape: tuple[int, ...], dtype: "np.dtype[Any]", found: int
 ) -> None:
-    wanted = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    wanted = offset + math.prod(shape) * dtype.itemsize
     if found < wanted:
         raise InputError(f"{path}: header wants {wanted} bytes, the file has {found}. Copy it again.")
 
