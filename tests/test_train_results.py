@@ -10,9 +10,9 @@ from napari_flex3d.io.particle_files import read_any_particles
 from napari_flex3d.io.relion import read_particles
 from napari_flex3d.io.star import read_star
 from napari_flex3d.io.table import Answers
+from napari_flex3d.latent_tables import write_latents
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
-from napari_flex3d.train import write_latents
 
 
 def test_latents_of_a_dataset_keep_its_keys(sample, tmp_path):
@@ -22,16 +22,17 @@ def test_latents_of_a_dataset_keep_its_keys(sample, tmp_path):
     stages.prepare(
         PrepParams(particles=dataset, map=sample.write_map(), crop_box=28, max_particles=40, seed=2), prep
     )
-    rows = Particles.open(prep).source_row
+    table = Particles.open(prep).table
+    rows = table.row
     z = np.linspace(-1, 1, 40, dtype=np.float32)[:, None]
     out = tmp_path / "train"
     model = SimpleNamespace(
         latent_dims=1, latents=z, latent_sd=abs(z), held_out=z[:, 0] > 0.9, half=np.zeros(40, np.uint8)
     )
-    write_latents(out, prep, model)
-    table = np.load(out / "latents.cs")
-    assert (table["uid"] == 1000 * (rows + 1)).all()
-    assert table["components_mode_0/value"].tolist() == z[:, 0].tolist()
+    write_latents(out, prep, table, model)
+    records = np.load(out / "latents.cs")
+    assert (records["uid"] == 1000 * (rows + 1)).all()
+    assert records["components_mode_0/value"].tolist() == z[:, 0].tolist()
     star = read_star(out / "latents.star")
     assert star["particles"]["rlnImageName"] == [f"{row + 1:06d}@stack.mrcs" for row in rows]
     assert star["optics"]["rlnImageSize"] == ["32"]

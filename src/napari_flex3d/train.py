@@ -1,11 +1,9 @@
 """The stage "train": canonical map, flow generator and latents from the particles of a mesh job."""
 
 import copy
-import csv
-import json
 import warnings
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +13,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, begin, fit, latent_scale, set_up
-from napari_flex3d.io.cs import is_cs, write_latents_cs
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.files import atomic
+from napari_flex3d.io.latents import read_latents
 from napari_flex3d.io.mrc import Volume, read_map, write_map
-from napari_flex3d.io.relion import particle_columns
-from napari_flex3d.io.star import read_star, write_star
 from napari_flex3d.jobs import input_of
+from napari_flex3d.latent_tables import write_latents
 from napari_flex3d.mesh import TetMesh
 from napari_flex3d.model import LATENT_BORDER, FlexModel, load_state, save_model
 from napari_flex3d.ops.fourier import resample3
@@ -116,6 +113,13 @@ class TrainParams(Params):
         cryosparc="flex_lr_density",
     )
     freeze_density: bool = param(False, "Keep the consensus map as canonical map.", advanced=True)
+    initial_latents: Path | None = param(
+        None,
+        "Latents to start from: a latents.csv or latents.star, or a .cs file of 3DVA or 3DFlex.",
+        path="file",
+        suffixes=(".csv", ".star", ".cs"),
+        advanced=True,
+    )
     freeze_latents: bool = param(False, "Keep the first latents.", advanced=True)
     seed: int = param(0, "Seed of everything random.", low=0, high=2**31 - 1, advanced=True)
 
@@ -141,7 +145,9 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     yield Progress(0, 0, f"{len(particles)} particles, {int(mask.sum())} voxels: tying voxels to the mesh")
     setup = set_up(particles, TetMesh.load(params.mesh / "mesh.npz"), mask, params.held_out / 100, params)
     scaled = density.data * mask * particles.map_scale
-    state = begin(setup, scaled.astype(np.float32), params.layers, params.hidden_units)
+    given = params.initial_latents
+    first = read_latents(given, particles.table, params.latent_dims) if given else None
+    state = begin(setup, scaled.astype(np.float32), params.layers, params.hidden_units, first)
     history: list[dict[str, float]] = []
     if (out / "latest").is_file():
         folder = out / (out / "latest").read_text().strip()
@@ -160,7 +166,7 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     for sentence in diagnose(history, params.rigidity, particles.pixel_size):
         warnings.warn(sentence, InputWarning, stacklevel=2)
     model = _model(setup, state, history)
-    write_latents(out, prep, model)
+    write_latents(out, prep, particles.table, model)
     write_map(out / "canonical.mrc", model.canonical, like=density)
     draw_losses(out / "loss.png", history)
     draw_latents(out / "latents.png", model)
@@ -280,47 +286,6 @@ def diagnose(history: list[dict[str, float]], rigidity: float, pixel_size: float
             "use fewer cells."
         )
     return said
-
-
-def write_latents(out: Path, prep: Path, model: FlexModel) -> None:
-    """Write the latents as ``latents.csv``, ``latents.star`` and ``latents.cs``.
-
-    The star file is the user's own: all tables and columns of the input, and the latents as further columns.
-    Where the input was CryoSPARC's, its particles are put in RELION's terms, and ``latents.cs`` has its keys.
-    """
-    particles = Particles.open(prep, "train")
-    rows, dims = particles.source_row, range(1, model.latent_dims + 1)
-    header = ["particle", *(f"z{k}" for k in dims), *(f"sd{k}" for k in dims), "held_out", "half"]
-    with atomic(out / "latents.csv") as temporary, temporary.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(header)
-        columns = zip(rows, model.latents, model.latent_sd, model.held_out, model.half, strict=True)
-        for row, z, sd, held, half in columns:
-            table.writerow([row, *(f"{v:.5f}" for v in (*z, *sd)), int(held), half])
-    keys = particles.table.columns.get("flexUid")
-    uid = rows if keys is None else np.array([int(key) for key in keys], dtype=np.uint64)
-    write_latents_cs(out / "latents.cs", uid, model.latents)
-    tables = _input_tables(prep, particles)
-    name = next(n for n, columns in tables.items() if "rlnImageName" in columns)
-    for k in dims:
-        tables[name][f"flex3dLatent{k}"] = [f"{v:.5f}" for v in model.latents[:, k - 1]]
-        tables[name][f"flex3dLatentSd{k}"] = [f"{v:.5f}" for v in model.latent_sd[:, k - 1]]
-    write_star(out / "latents.star", tables)
-
-
-def _input_tables(prep: Path, particles: Particles) -> dict[str, dict[str, Sequence[object]]]:
-    """Tables of the user's star file, only the particles in use; for a .cs file what it would be as a star file."""
-    source = input_of(prep, "particles")
-    if is_cs(source):
-        box = json.loads((prep / "check.json").read_text(encoding="utf-8"))["summary"]["box"]
-        recorded = replace(particles.table, box_size=box)
-        made = particle_columns(recorded, particles.table.columns["flexImageName"])
-        return {name: dict(columns) for name, columns in made.items()}
-    tables: dict[str, dict[str, Sequence[object]]] = {n: dict(c) for n, c in read_star(source).items()}
-    name = next(n for n, columns in tables.items() if "rlnImageName" in columns)
-    rows = particles.source_row
-    tables[name] = {label: [values[i] for i in rows] for label, values in tables[name].items()}
-    return tables
 
 
 def draw_losses(path: Path, history: list[dict[str, float]]) -> None:

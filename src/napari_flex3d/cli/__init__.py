@@ -68,6 +68,20 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
     morph.add_argument("--at", type=Path, required=True, metavar="LATENTS.csv", help="Columns z1, z2, ...")
     morph.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="PDB or mmCIF file.")
     morph.set_defaults(command=_morph)
+    select = commands.add_parser(
+        "select", help="Choose particles of a training by a condition; all columns of the input are kept."
+    )
+    _add_job(select, "TRAIN_JOB", "A finished training job.")
+    select.add_argument(
+        "--where",
+        required=True,
+        metavar="CONDITION",
+        help='Condition on the columns of latents.csv and the number columns of latents.star, such as "z1 > 0.5 and '
+        'held_out == 0".',
+    )
+    select.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=".star or .cs file.")
+    select.add_argument("--json", action="store_true", help="Print the result summary as JSON.")
+    select.set_defaults(command=_select)
     report = commands.add_parser(
         "report", help="Write one page with parameters, curves, pictures and warnings of a job."
     )
@@ -139,6 +153,19 @@ def _morph(arguments: argparse.Namespace) -> int:
 
     morph(arguments.job, arguments.model, arguments.at, arguments.out)
     print(arguments.out)
+    return DONE
+
+
+def _select(arguments: argparse.Namespace) -> int:
+    from napari_flex3d.select import select
+
+    said = select(arguments.job, arguments.where, arguments.out)
+    if arguments.json:
+        print(json.dumps(said, indent=1, ensure_ascii=False))
+    else:
+        print(f"{said['kept']} of {said['of']} particles kept: {said['out']}")
+        if "note" in said:
+            print(said["note"])
     return DONE
 
 

@@ -93,7 +93,7 @@ def _visit(
     batch = setup.particles.batch(rows)
     prior = _prior(setup, state)
     scene = _scene(setup, state, weight)
-    if not params.freeze_latents:
+    if not setup.holds_latents(state.epoch):
         latents = state.latents[rows]
         if state.epoch < TRIAL_EPOCHS and state.epoch > 0:
             trials = _trials(latents, _some_latents(setup, state, len(rows), random))

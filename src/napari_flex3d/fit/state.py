@@ -33,6 +33,7 @@ class FitParams(Protocol):
     density_lr: float
     freeze_density: bool
     freeze_latents: bool
+    initial_latents: Any
     seed: int
 
 
@@ -125,6 +126,11 @@ class Setup:
         """Rows of the particles that the flow and the map are fitted to."""
         return np.flatnonzero(~self.held_out)
 
+    def holds_latents(self, epoch: int) -> bool:
+        """Whether latents stay: always if asked for, and given ones until the flow has learned from them."""
+        given = self.params.initial_latents is not None
+        return self.params.freeze_latents or (given and epoch == 0)
+
     @cached_property
     def elastic(self) -> "Elastic":
         """The mesh as the rigidity energy wants it."""
@@ -162,8 +168,17 @@ def set_up(
     return Setup(particles, mesh, body, rigid, torch.from_numpy(mask), held_out, params)
 
 
-def begin(setup: Setup, density: NDArray[np.float32], layers: int, hidden_units: int) -> Fit:
-    """First state: the consensus map (n, n, n, images' units), a small smooth random flow, all latents at zero."""
+def begin(
+    setup: Setup,
+    density: NDArray[np.float32],
+    layers: int,
+    hidden_units: int,
+    latents: NDArray[np.float32] | None = None,
+) -> Fit:
+    """First state: the consensus map (n, n, n, images' units), a small smooth random flow, all latents at zero.
+
+    Given ``latents`` (N, K) are brought to mean 0 and standard deviation 1 over the training particles.
+    """
     params, mesh, body = setup.params, setup.mesh, setup.body
     values = torch.from_numpy(density[setup.mask.numpy()]).float()[body.order]
     mass = vertex_mass(values, body)
@@ -173,12 +188,15 @@ def begin(setup: Setup, density: NDArray[np.float32], layers: int, hidden_units:
     generator.start(0.3 * setup.particles.pixel_size, random)
     average.load_state_dict(generator.state_dict())
     dims, count = params.latent_dims, len(setup.particles)
+    first = torch.zeros(count, dims) if latents is None else torch.from_numpy(latents).float()
+    if latents is not None:
+        first = (first - first[setup.train].mean(0)) / first[setup.train].std(0)
     return Fit(
         generator=generator,
         average=average,
         optimizer=torch.optim.Adam(generator.parameters(), lr=params.flow_lr),
         values=values,
         rigid_values=values.clone(),
-        latents=torch.zeros(count, dims),
+        latents=first,
         covariance=torch.eye(dims).repeat(count, 1, 1),
     )

@@ -24,5 +24,9 @@ def read_any_particles(path: Path, answers: Answers | None = None, *, check: boo
     InputError, Question
         For everything in the file that is wrong or missing.
     """
-    is_dataset = is_cs(path) or path.suffix == ".cs"  # a damaged one should hear about .cs files
-    return (read_cs_particles if is_dataset else read_particles)(path, answers, check=check)
+    return (read_cs_particles if is_cs_file(path) else read_particles)(path, answers, check=check)
+
+
+def is_cs_file(path: Path) -> bool:
+    """Whether a file is a CryoSPARC dataset by its content, or claims to be one by its name."""
+    return is_cs(path) or path.suffix == ".cs"  # the owner of a damaged one should hear about .cs files

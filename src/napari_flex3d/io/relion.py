@@ -1,6 +1,7 @@
 """RELION's particle tables, version 3.0 to 5, in our conventions."""
 
 import warnings
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_flex3d.io.checks import checked
+from napari_flex3d.io.columns import Texts, formatted, without_known
 from napari_flex3d.io.errors import InputError, InputWarning, Question
 from napari_flex3d.io.grids import on_one_grid, with_pixel_sizes
 from napari_flex3d.io.star import Columns, parse_integer, parse_numbers, read_star
@@ -26,8 +28,9 @@ from napari_flex3d.ops.rotations import from_euler, to_euler
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _SUBTOMOGRAM = ("rlnTomoParticleName", "rlnCtfImage", "rlnCoordinateZ")
 _GROUP_PIXEL = ("rlnImagePixelSize", "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
-_RECORDED_PIXEL = "flexPixelSize"
-"""Our column of the optics table: the pixel size of the recorded images, where prep brought them to another."""
+_RECORDED_PIXEL, _RECORDED_BOX = "flexPixelSize", "flexImageSize"
+"""Our columns of the optics table: pixel and box of the recorded images, where prep brought them to others."""
+_OF_PREP = (_RECORDED_PIXEL, _RECORDED_BOX, "flexImageName", "flexSourceRow")
 _ASKED = {  # label: the answer's name, what RELION assumes when it is missing
     "rlnVoltage": ("voltage", 200),
     "rlnSphericalAberration": ("spherical_aberration", 0),
@@ -66,18 +69,17 @@ def particle_columns(
     ``flexImageName`` and ``flexSourceRow``.
     """
     particles: dict[str, Sequence[object]] = {**table.columns}
-    if "flexImageName" not in particles:
-        particles["flexImageName"] = list(table.columns.get("rlnImageName", image_names))
+    particles["flexImageName"] = table.columns.get("rlnImageName", image_names)
     shift = table.shift
     particles |= {
-        "rlnImageName": list(image_names),
-        "rlnOpticsGroup": [table.groups[g].number for g in table.group],
+        "rlnImageName": image_names,
+        "rlnOpticsGroup": formatted(np.array([group.number for group in table.groups])[table.group]),
         "rlnOriginXAngst": _numbers(shift[:, 0]),
         "rlnOriginYAngst": _numbers(shift[:, 1]),
         "rlnDefocusU": _numbers(table.defocus_u),
         "rlnDefocusV": _numbers(table.defocus_v),
-        "rlnRandomSubset": (table.half + 1).tolist(),
-        "flexSourceRow": table.row.tolist(),
+        "rlnRandomSubset": formatted(table.half + 1),
+        "flexSourceRow": formatted(table.row),
         "flexScale": _numbers(table.scale),
     }
     for label, (name, _) in _ASKED.items():
@@ -98,9 +100,22 @@ def particle_columns(
     }
     if any(group.pixel_size != table.pixel_size for group in groups):
         optics[_RECORDED_PIXEL] = [f"{group.pixel_size:.6f}" for group in groups]
+    if any(group.box_size not in (0, table.box_size) for group in groups):
+        optics[_RECORDED_BOX] = [group.box_size or table.box_size for group in groups]
     first = [int(np.flatnonzero(table.group == g)[0]) for g in used]
     for label, (name, _) in _ASKED.items():
         optics[label] = [f"{getattr(table, name)[row]:.6f}" for row in first]
+    return {"optics": optics, "particles": particles}
+
+
+def recorded_columns(table: ParticleTable) -> dict[str, Mapping[str, Sequence[object]]]:
+    """Make the tables optics and particles about the recorded images, from those that prep wrote."""
+    tables = particle_columns(table, table.columns["flexImageName"])
+    groups = [table.groups[g] for g in np.unique(table.group)]
+    optics = {label: column for label, column in tables["optics"].items() if label not in _OF_PREP}
+    optics["rlnImagePixelSize"] = [f"{group.pixel_size:.6f}" for group in groups]
+    optics["rlnImageSize"] = [group.box_size for group in groups]
+    particles = {label: column for label, column in tables["particles"].items() if label not in _OF_PREP}
     return {"optics": optics, "particles": particles}
 
 
@@ -244,7 +259,7 @@ class _Relion:
             stacks=tuple(map(Path, names)),
             image=image,
             row=self._row(check),
-            columns=self.particles,
+            columns=without_known(self.particles),
             contrast=np.zeros(self.count, dtype=np.int8),  # a star file does not say
             source_particle=None,
         )
@@ -270,7 +285,7 @@ class _Relion:
     def _images(self) -> tuple[Ints, list[str], Ints]:
         """Image number from 0, the stacks' names, and the stack of each particle."""
         stacks: dict[str, int] = {}
-        image, stack = np.empty(self.count, dtype=np.int64), np.empty(self.count, dtype=np.int64)
+        image, stack = array("q"), array("q")
         for row, value in enumerate(self.particles["rlnImageName"]):
             number, at, name = value.partition("@")
             if not at or not number.isdecimal() or not name:
@@ -278,11 +293,11 @@ class _Relion:
                     f'{self.path} row {row + 1}: "{value}" has no "index@stack"; '
                     "subtomograms are not supported."
                 )
-            if int(number) < 1:
+            if not number.strip("0"):
                 raise InputError(f'{self.path} row {row + 1}: "{value}": index starts at 1.')
-            image[row] = int(number) - 1
-            stack[row] = stacks.setdefault(name, len(stacks))
-        return image, list(stacks), stack
+            image.append(int(number))
+            stack.append(stacks.setdefault(name, len(stacks)))
+        return np.array(image, dtype=np.int64) - 1, list(stacks), np.array(stack, dtype=np.int64)
 
     def _pixel_size(self, check: bool) -> Floats:
         """Pixel size of the images of each particle, Å."""
@@ -456,18 +471,25 @@ class _Relion:
 
 
 def _as_recorded(table: ParticleTable) -> ParticleTable:
-    """Give the groups of a file that prep wrote the pixel sizes of the recorded images again."""
+    """Give the groups of a file that prep wrote pixel and box of the recorded images again."""
+
+    def number(group: OpticsGroup, label: str, default: float) -> float:
+        text = group.columns.get(label)
+        return float(parse_numbers(table.source, label, [text])[0]) if text else default
+
     groups = [
-        replace(group, pixel_size=float(parse_numbers(table.source, _RECORDED_PIXEL, [text])[0]))
-        if (text := group.columns.get(_RECORDED_PIXEL))
-        else group
+        replace(
+            group,
+            pixel_size=number(group, _RECORDED_PIXEL, group.pixel_size),
+            box_size=int(number(group, _RECORDED_BOX, group.box_size)),
+        )
         for group in table.groups
     ]
     return replace(table, groups=tuple(groups))
 
 
-def _numbers(values: Floats) -> list[str]:
-    return [f"{v:.6f}" for v in values]
+def _numbers(values: Floats) -> Texts:
+    return formatted(values, ".6f")
 
 
 def _numbered(names: Sequence[str] | None, count: int) -> Ints:

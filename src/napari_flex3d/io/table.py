@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_flex3d.io.columns import take_columns
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 CtfState = Literal["as recorded", "premultiplied", "phase-flipped", "corrected"]
@@ -162,8 +164,7 @@ class ParticleTable:
             for f in fields(self)
             if isinstance(getattr(self, f.name), np.ndarray)
         }
-        columns = {label: [values[i] for i in index] for label, values in self.columns.items()}
-        return replace(self, **arrays, columns=columns)
+        return replace(self, **arrays, columns=take_columns(self.columns, index))
 
     def image_name(self, row: int) -> str:
         """Name the image of a row as RELION does: number from 1, "@", stack."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_flex3d.images import Frame, on_box
+from napari_flex3d.io.columns import Texts
 from napari_flex3d.io.errors import Question
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.mrc import Volume, write_map
@@ -56,7 +57,7 @@ def check_space(out: Path, count: int, frame: Frame) -> None:
 def write_table(table: ParticleTable, frame: Frame, out: Path) -> None:
     """Write ``particles.star``: the table of the images as they are written."""
     written = replace(table, box_size=frame.crop_box)
-    names = [f"{number:06d}@{STACKS['full']}" for number in range(1, len(table) + 1)]
+    names = Texts(lambda rows: [f"{row + 1:06d}@{STACKS['full']}" for row in rows], np.arange(len(table)))
     write_star(out / "particles.star", particle_columns(written, names))
 
 

@@ -1,6 +1,5 @@
 """CryoSPARC's .cs files: particles in our conventions, and latents as CryoSPARC writes them."""
 
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_flex3d.io.checks import checked
+from napari_flex3d.io.columns import Texts, formatted
 from napari_flex3d.io.cs.container import is_cs
 from napari_flex3d.io.cs.dataset import Dataset, job_name, read_dataset
 from napari_flex3d.io.cs.optics import read_ctf, read_groups
 from napari_flex3d.io.cs.poses import Poses, read_poses
+from napari_flex3d.io.cs.rows import write_latents_cs
 from napari_flex3d.io.errors import InputError, InputWarning, Question
-from napari_flex3d.io.files import atomic
 from napari_flex3d.io.grids import on_one_grid
 from napari_flex3d.io.table import (
     Answers,
@@ -92,29 +92,6 @@ def read_cs_particles(path: Path, answers: Answers | None = None, *, check: bool
     if check:
         return checked(table, answers, beside=answers.passthrough)
     return on_one_grid(table, answers, check=False)
-
-
-def write_latents_cs(path: Path, uid: NDArray[np.integer], latents: NDArray[np.float32]) -> None:
-    """Write latents as CryoSPARC's 3DVA and 3DFlex do: ``components_mode_k/component`` and ``/value``.
-
-    Parameters
-    ----------
-    uid
-        Row key of each particle (N).
-    latents
-        (N, K).
-    """
-    dims = latents.shape[1]
-    fields = [("uid", "<u8")]
-    for k in range(dims):
-        fields += [(f"components_mode_{k}/component", "<u4"), (f"components_mode_{k}/value", "<f4")]
-    table = np.zeros(len(uid), dtype=fields)
-    table["uid"] = uid
-    for k in range(dims):
-        table[f"components_mode_{k}/component"] = k
-        table[f"components_mode_{k}/value"] = latents[:, k]
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.save(file, table)
 
 
 def _refuse_other_kinds(dataset: Dataset) -> None:
@@ -216,14 +193,21 @@ def _source_particle(dataset: Dataset) -> Ints | None:
     return np.unique(source, return_inverse=True)[1].astype(np.int64)
 
 
-def _columns(dataset: Dataset, image: Ints, stack: Ints, names: Sequence[str]) -> dict[str, list[str]]:
+def _columns(dataset: Dataset, image: Ints, stack: Ints, names: Sequence[str]) -> dict[str, Sequence[str]]:
     """What a star file should keep beyond the particle table: names and keys."""
-    columns = {"rlnImageName": [f"{i + 1:06d}@{names[s]}" for i, s in zip(image, stack, strict=True)]}
-    if "location/micrograph_path" in dataset:
-        columns["rlnMicrographName"] = [
-            re.sub("^>", "", path) for path in dataset.text("location/micrograph_path")
+    every = np.arange(len(dataset))
+
+    def image_names(rows: Ints) -> list[str]:
+        return [
+            f"{i + 1:06d}@{names[s]}" for i, s in zip(image[rows].tolist(), stack[rows].tolist(), strict=True)
         ]
-    return columns | {"flexUid": [str(key) for key in dataset.fields["uid"].tolist()]}
+
+    columns: dict[str, Sequence[str]] = {"rlnImageName": Texts(image_names, every)}
+    if "location/micrograph_path" in dataset:
+        shared: dict[str, str] = {}
+        paths = (path.removeprefix(">") for path in dataset.text("location/micrograph_path"))
+        columns["rlnMicrographName"] = [shared.setdefault(path, path) for path in paths]
+    return columns | {"flexUid": formatted(dataset.fields["uid"])}
 
 
 def _warn(text: str) -> None:

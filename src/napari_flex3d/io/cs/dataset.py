@@ -115,11 +115,11 @@ def read_dataset(path: Path, passthrough: Sequence[Path] = ()) -> Dataset:
         If keys are missing, occur twice, or are those of other particles.
     """
     fields = read_fields(path)
-    keys = _keys(path, fields)
+    keys = dataset_keys(path, fields)
     dataset = Dataset(path, fields | {"uid": keys}, np.arange(len(keys)))
     for other in passthrough or _partner(path, fields):
         more = read_fields(other)
-        dataset = _joined(dataset, other, more | {"uid": _keys(other, more)})
+        dataset = _joined(dataset, other, more | {"uid": dataset_keys(other, more)})
     return dataset
 
 
@@ -129,7 +129,8 @@ def job_name(path: Path) -> str:
     return name[0] if name else re.sub(r"_?particles.*", "", path.stem) or path.stem
 
 
-def _keys(path: Path, fields: Fields) -> NDArray[np.uint64]:
+def dataset_keys(path: Path, fields: Fields) -> NDArray[np.uint64]:
+    """Row keys of a dataset, each once."""
     if "uid" not in fields or fields["uid"].dtype.kind not in "ui" or fields["uid"].ndim != 1:
         raise InputError(f"{path} has no uid; it cannot be joined.")
     keys = fields["uid"].astype(np.uint64)
