@@ -181,7 +181,15 @@ def sample(tmp_path: Path) -> Sample:
     return Sample(tmp_path, images, density, PIXEL, optics, particles)
 
 
-def _image(angles: np.ndarray, shift: np.ndarray, defocus: float) -> np.ndarray:
+@pytest.fixture
+def form_image():
+    """Image of the sample's blobs on any grid, by formulas."""
+    return _image
+
+
+def _image(
+    angles: np.ndarray, shift: np.ndarray, defocus: float, box: int = BOX, pixel_size: float = PIXEL
+) -> np.ndarray:
     """RELION's image model, written out from its formulas: matrix, Gaussian blobs, CTF."""
     a, b, c = np.radians(angles)
     (sa, ca), (sb, cb), (sg, cg) = ((np.sin(v), np.cos(v)) for v in (a, b, c))
@@ -192,9 +200,10 @@ def _image(angles: np.ndarray, shift: np.ndarray, defocus: float) -> np.ndarray:
             [sb * ca, sb * sa, cb],
         ]
     )
-    ky, kx = np.meshgrid(np.fft.fftfreq(BOX, PIXEL), np.fft.fftfreq(BOX, PIXEL), indexing="ij")
+    frequency = np.fft.fftfreq(box, pixel_size)
+    ky, kx = np.meshgrid(frequency, frequency, indexing="ij")
     s2 = kx**2 + ky**2
-    transform = np.zeros((BOX, BOX), dtype=complex)
+    transform = np.zeros((box, box), dtype=complex)
     for blob in BLOBS:
         x, y = (matrix @ blob)[:2] - shift
         transform += np.exp(-2j * np.pi * (kx * x + ky * y)) * np.exp(-2 * np.pi**2 * WIDTH**2 * s2)
