@@ -1,9 +1,9 @@
-"""The regular mesh: a cubic lattice of Kuhn tetrahedra, and its rigidity weights."""
+"""The regular mesh: a cubic lattice of Kuhn tetrahedra."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_flex3d.mesh.tetmesh import Floats, TetMesh, voxel_positions
+from napari_flex3d.mesh.tetmesh import TetMesh, voxel_positions
 
 CRUMB = 0.01
 """Parts of the mesh with a smaller share of the mask's voxels are left out."""
@@ -77,30 +77,3 @@ def _without_crumbs(
     lost = cell < 0
     cell[lost] = left.locate(points[lost])[0]
     return left, cell
-
-
-def rigidity_weights(
-    density: Floats, cell_index: NDArray[np.int32], cells: int, minimum: float, stiffen_low_density: bool
-) -> Floats:
-    """Rigidity weight of each cell: 1 where the map is dense, falling to ``minimum`` where it is empty.
-
-    Parameters
-    ----------
-    density, cell_index
-        Map and cell of each voxel, (n, n, n).
-    cells
-        Number of cells.
-    minimum
-        Weight of an empty cell.
-    stiffen_low_density
-        Give the periphery, 5 to 40 % of the dense scale, weight 3.
-    """
-    inside = cell_index >= 0
-    count = np.bincount(cell_index[inside], minlength=cells)
-    mean = np.bincount(cell_index[inside], weights=density[inside], minlength=cells) / count
-    scale = max(float(np.percentile(mean, 95)), float(np.finfo(np.float32).tiny))
-    relative = np.clip(mean / scale, 0, 1)
-    weights = minimum + (1 - minimum) * relative
-    if stiffen_low_density:
-        weights[(relative > 0.05) & (relative < 0.4)] = 3.0
-    return weights.astype(np.float32)

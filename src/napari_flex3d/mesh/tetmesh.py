@@ -80,9 +80,7 @@ class TetMesh:
 
     @cached_property
     def _faces(self) -> tuple[Ints, NDArray[np.int64], NDArray[np.bool_]]:
-        """All faces (4 C, 3), cell after cell four times; an order in which equal ones follow one another; and which
-        of those are equal to the next.
-        """
+        """All faces (4 C, 3); an order in which equal ones follow one another; which there equal the next."""
         faces = np.concatenate([self.cells[:, list(p)] for p in itertools.combinations(range(4), 3)])
         a, b, c = np.sort(faces, axis=1).astype(np.int64).T
         low = a * len(self.vertices) + b
@@ -94,7 +92,9 @@ class TetMesh:
         """Part that each cell belongs to (C), from 0; cells that share a face are in the same part."""
         first, second = self.neighbours().T
         shape = (len(self.cells),) * 2
-        return connected_components(coo_matrix((np.ones(len(first)), (first, second)), shape), directed=False)[1]
+        return connected_components(
+            coo_matrix((np.ones(len(first)), (first, second)), shape), directed=False
+        )[1]
 
     def subset(self, keep: NDArray[np.bool_]) -> "TetMesh":
         """Mesh of those cells for which ``keep`` (C) is true, and their vertices."""
@@ -138,9 +138,9 @@ class TetMesh:
         return cell, np.concatenate([1 - inner.sum(-1, keepdims=True), inner], axis=-1).astype(np.float32)
 
     def _best(self, at: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Of the ``count`` nearest cells, the one that each point is in or nearest to being in, and whether it is in."""
+        """Of the ``count`` nearest cells, that which each point is in, or nearest to being in; and whether it is in."""
         corner, inverse = self._corner_and_inverse
-        near = self._centres.query(at, k=count)[1].reshape(len(at), count)
+        near = self._centres.query(at, k=count, workers=-1)[1].reshape(len(at), count)
         inner = np.einsum("ncij,ncj->nci", inverse[near], at[:, None] - corner[near])
         depth = np.minimum(inner.min(-1), 1 - inner.sum(-1))
         rows, best = np.arange(len(at)), depth.argmax(-1)

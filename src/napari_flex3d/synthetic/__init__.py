@@ -142,7 +142,8 @@ def write_sample(
     seed
         The same seed gives the same files.
     kind
-        "hinge", "slide" (one domain slides along the other), or "rigid": the control, where nothing moves.
+        "hinge", "slide" (two blocks face to face; one slides along the other), or "rigid": the control, where
+        nothing moves.
     states
         Number of states, evenly spaced; each particle is in a random one.
     extent
@@ -155,9 +156,8 @@ def write_sample(
     """
     rng = np.random.default_rng(seed)
     scale = box * pixel_size / FIELD
-    atoms, moving = pseudo_protein(
-        np.random.default_rng(20231)
-    )  # one protein, whatever the seed of the images
+    one = np.random.default_rng(20231)  # one protein, whatever the seed of the images
+    atoms, moving = pseudo_protein(one, kind)
     angles = np.linspace(-extent, extent, states)
     coordinates = move(atoms, moving, kind, angles) * scale
     state = rng.integers(states, size=particles)

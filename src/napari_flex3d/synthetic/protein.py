@@ -22,12 +22,23 @@ MOVING_LOBES = np.array(
 )
 """Balls that the two domains fill: centre (x, y, z) and radius, Å."""
 
+FIXED_SLAB, MOVING_SLAB = (
+    np.array([[x, y, z, 11.0] for y in range(-32, 33, 16) for z in range(-24, 25, 16)]) for x in (-11, 11)
+)
+"""The same for two blocks that lie face to face and slide: a slab of balls each."""
+
 ATOMS_PER_DOMAIN = 720
 
 
-def pseudo_protein(rng: Generator) -> tuple[Float[ndarray, "atoms 3"], Bool[ndarray, " atoms"]]:
-    """Two lobed domains that touch, of helices and loops; the second moves. Å from the box centre."""
-    fixed, moving = _domain(rng, FIXED_LOBES), _domain(rng, MOVING_LOBES)
+def pseudo_protein(
+    rng: Generator, kind: Kind = "hinge"
+) -> tuple[Float[ndarray, "atoms 3"], Bool[ndarray, " atoms"]]:
+    """Two domains that touch, of helices and loops; the second moves. Å from the box centre.
+
+    They are lobed and touch in one place, or for "slide" are blocks that lie face to face.
+    """
+    lobes = (FIXED_SLAB, MOVING_SLAB) if kind == "slide" else (FIXED_LOBES, MOVING_LOBES)
+    fixed, moving = (_domain(rng, each) for each in lobes)
     return np.concatenate([fixed, moving]), np.arange(len(fixed) + len(moving)) >= len(fixed)
 
 
