@@ -31,13 +31,20 @@ _WORDS = [
 ]
 
 
+class Damaged(bytes):
+    """Bytes that a failing test does not print."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} damaged bytes>"
+
+
 @st.composite
 def damaged(draw: DrawFn, original: bytes, mutations: Sequence[Mutation]) -> bytes:
     """One to four mutations, one after the other."""
     data = original
     for mutation in draw(st.lists(st.sampled_from(mutations), min_size=1, max_size=4)):
         data = mutation(draw, data)
-    return data
+    return Damaged(data)
 
 
 @contextmanager

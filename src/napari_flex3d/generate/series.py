@@ -90,6 +90,7 @@ def read_latents(path: Path, dims: int) -> Floats:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
+            found = [name.strip() for name in reader.fieldnames or []]
             rows = list(reader)
     except FileNotFoundError:
         raise InputError(
@@ -97,7 +98,8 @@ def read_latents(path: Path, dims: int) -> Floats:
         ) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a table: {error}") from None
-    found = [name.strip() for name in reader.fieldnames or []]
+    if twice := [name for name in names if found.count(name) > 1]:
+        raise InputError(f"{path} has the column {twice[0]} twice. Keep one.")
     if missing := [name for name in names if name not in found]:
         raise InputError(
             f"{path} has no column {', '.join(missing)}; it has {', '.join(found) or 'none'}. "

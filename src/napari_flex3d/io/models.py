@@ -26,7 +26,7 @@ def read_model(path: Path) -> gemmi.Structure:
         raise InputError(f"{path}: no such file. Give an atomic model (.pdb or .cif).")
     try:
         structure = gemmi.read_structure(str(path), merge_chain_parts=False)
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, IndexError) as error:
         raise InputError(f"{path} cannot be read as PDB or mmCIF: {error}") from None
     if len(structure) == 0 or structure[0].count_atom_sites() == 0:
         raise InputError(f"{path} holds no atoms. Give an atomic model (.pdb or .cif).")

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -75,8 +76,7 @@ def read_layout(path: Path) -> Layout:
     InputError
         If the file is no MRC file, of a mode that is not supported, or shorter than its header says.
     """
-    with _open(path) as file:
-        raw = file.read(_HEADER_BYTES)
+    raw = _first_bytes(path, _HEADER_BYTES)
     if len(raw) < _HEADER_BYTES:
         raise InputError(
             f"{path} has {len(raw)} bytes; an MRC file has a header of {_HEADER_BYTES}. Copy it again."
@@ -241,10 +241,18 @@ def write_stack(path: Path, box_size: int, pixel_size: float) -> Iterator[StackW
         writer._finish()
 
 
-def _open(path: Path) -> Any:
+def _first_bytes(path: Path, count: int) -> bytes:
+    """Bytes of a file, decompressed, up to ``count``."""
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
-    return _OPENERS.get(path.suffix, open)(path, "rb")
+    if path.suffix not in _OPENERS:
+        with path.open("rb") as file:
+            return file.read(count)
+    try:
+        with _OPENERS[path.suffix](path, "rb") as packed:
+            return bytes(packed.read(count))
+    except (EOFError, OSError, zlib.error) as error:
+        raise InputError(f"{path} cannot be decompressed ({error}). Copy it again.") from None
 
 
 def _decode(raw: bytes) -> Any:
@@ -268,13 +276,9 @@ def _payload(layout: Layout) -> NDArray[Any]:
     """Map the numbers of a file in their own order; read compressed files whole."""
     if layout.path.suffix not in _OPENERS:
         return np.memmap(layout.path, layout.dtype, mode="r", offset=layout.offset, shape=layout.shape)
-    try:
-        with _open(layout.path) as file:
-            raw = file.read()
-    except (EOFError, OSError) as error:
-        raise InputError(f"{layout.path} cannot be decompressed ({error}). Copy it again.") from None
+    count = math.prod(layout.shape)
+    raw = _first_bytes(layout.path, layout.offset + count * layout.dtype.itemsize)
     _check_length(layout.path, layout.offset, layout.shape, layout.dtype, len(raw))
-    count = int(np.prod(layout.shape))
     return np.frombuffer(raw, layout.dtype, count=count, offset=layout.offset).reshape(layout.shape)
 
 

@@ -1,0 +1,32 @@
+"""Damaged files: every reader reads them or refuses them in words. The long run is ``python -m tests.io.fuzz``."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.io.fuzz import TARGETS, examine
+from tests.io.mutations import damaged
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_damaged_files_are_read_or_refused(fixtures, tmp_path, name, data):
+    target = TARGETS[name]
+    originals = target.originals(fixtures)
+    original = originals[data.draw(st.integers(0, len(originals) - 1))]
+    examine(target, data.draw(damaged(original, target.mutations)), tmp_path)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_whole_files_are_read(fixtures, tmp_path, name):
+    """So that the damage above has something to spoil."""
+    target = TARGETS[name]
+    for original in target.originals(fixtures):
+        assert examine(target, original, tmp_path) == "read"
