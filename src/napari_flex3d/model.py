@@ -18,6 +18,7 @@ from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.files import atomic
 from napari_flex3d.mesh import TetMesh, voxel_positions
 from napari_flex3d.ops.convection import convect
+from napari_flex3d.ops.surfaces import interpolate
 
 Floats = NDArray[np.float32]
 
@@ -207,8 +208,7 @@ class FlexModel:
         """Points (M, 3), Å from the box centre, carried along the flow of latent ``z`` (K)."""
         at = np.asarray(points, dtype=np.float32).reshape(-1, 3)
         cell, weights = self.mesh.locate(at)
-        corners = self.displacements(z)[self.mesh.cells[cell]]
-        return at + np.einsum("na,nac->nc", weights, corners)
+        return at + interpolate(self.displacements(z), self.mesh.cells[cell], weights)
 
     def volume(
         self,
@@ -239,8 +239,8 @@ class FlexModel:
             density = self._canonical_on(box or self.box_size, apix)
         else:
             density = np.ascontiguousarray(map, dtype=np.float32)
-        points, values, cell, weights = self._carried(density, apix)
-        moved = points + np.einsum("na,nac->nc", weights, self.displacements(z)[self.mesh.cells[cell]])
+        points, values, corners, weights = self._carried(density, apix)
+        moved = points + interpolate(self.displacements(z), corners, weights)
         return convect(torch.from_numpy(values), torch.from_numpy(moved), len(density), apix, order).numpy()
 
     def mask_on(self, box: int, apix: float) -> NDArray[np.bool_]:
@@ -252,15 +252,19 @@ class FlexModel:
             return self.canonical
         return _resample(self.canonical, self.pixel_size, box, apix, order=3)
 
-    def _carried(self, density: Floats, apix: float) -> tuple[Floats, Floats, NDArray[np.int64], Floats]:
-        """Voxels of a map inside the mask: where they are, what they carry and which cell moves them."""
+    def _carried(self, density: Floats, apix: float) -> tuple[Floats, Floats, NDArray[np.int32], Floats]:
+        """Voxels of a map inside the mask: where they are, what they carry and which four vertices move them."""
         key = (len(density), round(apix, 4))
         if self._bound.get("key") != key:
             mask = self.mask_on(len(density), apix)
             voxels = np.argwhere(mask)
             points = voxel_positions(voxels, len(density), apix).astype(np.float32)
-            self._bound.update(key=key, mask=mask, points=points, place=self.mesh.locate(points))
-        return self._bound["points"], density[self._bound["mask"]], *self._bound["place"]
+            cell, weights = self.mesh.locate(points)
+            corners = self.mesh.cells[cell].astype(np.int32)
+            at = np.flatnonzero(mask)
+            self._bound.update(key=key, at=at, points=points, corners=corners, weights=weights)
+        bound = self._bound
+        return bound["points"], density.reshape(-1)[bound["at"]], bound["corners"], bound["weights"]
 
     @cached_property
     def _bound(self) -> dict[str, Any]:

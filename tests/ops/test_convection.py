@@ -1,9 +1,10 @@
 """Convection: nothing is lost, nothing is blurred, and what stays is what it was."""
 
-import numba
 import numpy as np
 import pytest
 import torch
+from scipy.interpolate import BSpline
+from scipy.ndimage import convolve1d
 
 from napari_flex3d.ops.convection import convect
 
@@ -84,17 +85,32 @@ def test_linear_in_the_values(density):
     assert torch.allclose(twice, 2 * convect(density.flatten(), positions, BOX, PIXEL), atol=1e-5)
 
 
-def test_the_result_does_not_depend_on_the_order_of_threads(density):
+@pytest.mark.parametrize("order", [1, 3])
+def test_the_result_does_not_depend_on_the_number_of_threads(density, order):
     positions = voxels() + torch.randn((BOX**3, 3), generator=torch.Generator().manual_seed(3))
-    before = numba.get_num_threads()
+    before = torch.get_num_threads()
     grids = []
     try:
-        for threads in (1, before):
-            numba.set_num_threads(threads)
-            grids.append(convect(density.flatten(), positions, BOX, PIXEL).numpy())
+        for threads in (1, 2, 7):
+            torch.set_num_threads(threads)
+            grids.append(convect(density.flatten(), positions, BOX, PIXEL, order).numpy())
     finally:
-        numba.set_num_threads(before)
+        torch.set_num_threads(before)
     assert np.array_equal(grids[0], grids[1])
+    assert np.array_equal(grids[0], grids[2])
+
+
+def test_tricubic_samples_are_those_of_the_spline_that_carries_the_masses():
+    """Also far outside, where the spline's inverse is no longer carried on."""
+    random = np.random.default_rng(4)
+    values, positions = random.normal(size=200), random.normal(size=(200, 3)) * 2
+    found = convect(torch.from_numpy(values), torch.from_numpy(positions), 64, 1.0).numpy().astype(float)
+    for axis in range(3):
+        found = convolve1d(found, np.array([1, 4, 1]) / 6, axis=axis, mode="constant")
+    spline = BSpline.basis_element([-2, -1, 0, 1, 2], extrapolate=False)
+    x, y, z = (np.nan_to_num(spline(np.arange(64)[:, None] - 32 - p)) for p in positions.T)
+    exact = np.einsum("n,zn,yn,xn->zyx", values, z, y, x)
+    assert np.abs(found - exact).max() < 1e-5 * np.abs(exact).max()
 
 
 def test_other_orders_are_refused():

@@ -3,8 +3,7 @@
 The projection of particles needs no such volume (`ops.projection`); this is for showing and exporting.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, no_type_check
+from typing import Any, no_type_check
 
 import numba
 import numpy as np
@@ -13,14 +12,19 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_flex3d.ops.threads import on_threads
+
 Array = NDArray[Any]
-_F = TypeVar("_F", bound=Callable[..., Any])
 
-_MARGIN = 2
-"""Voxels beyond each face of the box that the taps of a voxel inside can reach."""
+_REACH = 16
+"""Voxels beyond the density that the cubic spline's inverse is carried on for; there it has fallen to 1e-9."""
 
-_SLAB = 4
-"""Planes whose voxels one thread spreads. Taps reach 3 further, so every second slab is free to go."""
+_ROWS = 8
+"""Rows whose recursions run side by side, since one alone waits for its own last number."""
+
+# no_type_check keeps the shape checks of the tests out of what numba compiles.
+_compile = numba.njit(cache=True, nogil=True, boundscheck=False, fastmath=True)
+_exact = numba.njit(cache=True, nogil=True, boundscheck=False)  # NaN is told from numbers
 
 
 def convect(
@@ -66,98 +70,85 @@ def convect(
         raise ValueError(f"order = {order}: must be 1 (trilinear) or 3 (tricubic)")
     masses = np.ascontiguousarray(values.detach().cpu().numpy(), dtype=np.float32)
     places = np.ascontiguousarray(positions.detach().cpu().numpy(), dtype=np.float32)
-    grid = np.zeros((box + 2 * _MARGIN,) * 3, dtype=np.float32)
-    by_slab, starts = _sort_by_slab(places, box, pixel_size)
-    for parity in (0, 1):
-        _spread(grid, masses, places, by_slab, starts, box // 2 + _MARGIN, 1 / pixel_size, order, parity)
+    grid = np.zeros((box, box, box), dtype=np.float32)
+    scale = np.float32(1 / pixel_size)
+    first, last = _extent(places, box, scale)
+    if first[0] > last[0]:  # everything has left
+        return torch.from_numpy(grid).to(values.device)
+    on_threads(_spread, grid.reshape(-1), masses, places, box, scale, order, first[2] - 1, last[2] + 3)
     if order == 3:
-        _sharpen_planes(grid, *_factors(len(grid)))
-        _sharpen_columns(grid, *_factors(len(grid)))
-    inside = slice(_MARGIN, _MARGIN + box)
-    return torch.from_numpy(np.ascontiguousarray(grid[inside, inside, inside])).to(values.device)
+        window = grid[
+            tuple(slice(max(0, a - _REACH), b + _REACH) for a, b in zip(first[::-1], last[::-1], strict=True))
+        ]
+        factors = [_factors(size) for size in window.shape]
+        on_threads(_sharpen_planes, window, *factors[1], *factors[2])
+        on_threads(_sharpen_columns, window, *factors[0])
+    return torch.from_numpy(grid).to(values.device)
 
 
-def _compile(parallel: bool = False, fastmath: bool = True) -> Callable[[_F], _F]:
-    """Decorate a kernel; `no_type_check` keeps the shape checks of the tests out of what numba compiles."""
-    compiled: Any = numba.njit(
-        cache=True, nogil=True, boundscheck=False, parallel=parallel, fastmath=fastmath
-    )
-    return compiled
-
-
-@_compile(fastmath=False)
+@_exact
 @no_type_check
-def _sort_by_slab(positions: Array, box: int, pixel_size: float) -> tuple[Array, Array]:
-    """Voxels inside the box in the order of their slab (stable), and where each slab begins."""
-    slabs = (box + 2 * _MARGIN + _SLAB - 1) // _SLAB
-    slab_of = np.empty(len(positions), np.int32)
-    starts = np.zeros(slabs + 1, np.int64)
+def _on_grid(positions, n, box, scale):
+    """Whether a voxel touches the box, its lower grid point and its place above it, from 0 to 1."""
+    centre = np.float32(box // 2 + 1)  # one more, so that truncating to integers is rounding down
+    x = positions[n, 0] * scale + centre
+    y = positions[n, 1] * scale + centre
+    z = positions[n, 2] * scale + centre
+    top = np.float32(box + 1)
+    if not (x > 0 and x < top and y > 0 and y < top and z > 0 and z < top):  # also NaN
+        return False, 0, 0, 0, x, y, z
+    ix, iy, iz = np.int64(x), np.int64(y), np.int64(z)
+    return True, ix - 1, iy - 1, iz - 1, x - np.float32(ix), y - np.float32(iy), z - np.float32(iz)
+
+
+@_exact
+@no_type_check
+def _extent(positions, box, scale):
+    """Smallest and largest lower grid point (x, y, z) of the voxels that touch the box."""
+    first, last = np.full(3, box), np.full(3, -2)
     for n in range(len(positions)):
-        slab_of[n] = -1
-        x = positions[n, 0] / pixel_size + box // 2
-        y = positions[n, 1] / pixel_size + box // 2
-        z = positions[n, 2] / pixel_size + box // 2
-        # NaN fails and is dropped; the hair's breadth is for `_spread`, which rounds to single precision
-        if min(x, y, z) > -0.999 and max(x, y, z) < box - 0.001:
-            slab_of[n] = int(np.floor(z + _MARGIN)) // _SLAB
-            starts[slab_of[n] + 1] += 1
-    for slab in range(slabs):
-        starts[slab + 1] += starts[slab]
-    next_free = starts[:-1].copy()
-    order = np.empty(starts[-1], np.int32)
+        inside, ix, iy, iz, _, _, _ = _on_grid(positions, n, box, scale)
+        if inside:
+            first[0], first[1], first[2] = min(first[0], ix), min(first[1], iy), min(first[2], iz)
+            last[0], last[1], last[2] = max(last[0], ix), max(last[1], iy), max(last[2], iz)
+    return first, last
+
+
+@_exact
+@no_type_check
+def _spread(thread, threads, flat, values, positions, box, scale, order, bottom, top):
+    """Add all voxels to the planes that are this thread's, whole or in part, in their order."""
+    height = top - bottom
+    low = max(0, bottom + height * thread // threads)
+    high = min(box, bottom + height * (thread + 1) // threads)
+    before, after = (1, 2) if order == 3 else (0, 1)
     for n in range(len(positions)):
-        if slab_of[n] >= 0:
-            order[next_free[slab_of[n]]] = n
-            next_free[slab_of[n]] += 1
-    return order, starts
+        inside, ix, iy, iz, fx, fy, fz = _on_grid(positions, n, box, scale)
+        if not inside or iz + after < low or iz - before >= high:
+            continue
+        mine = max(low - iz, -before), min(high - iz, after + 1)  # planes from the voxel's own
+        whole = ix >= before and ix + after < box and iy >= before and iy + after < box
+        if whole and order == 1:
+            _add_linear(flat, box, mine, values[n], ix, iy, iz, fx, fy, fz)
+        elif whole:
+            _add_cubic(flat, box, mine, values[n], ix, iy, iz, _cubic(fx), _cubic(fy), _cubic(fz))
+        elif order == 1:
+            _add_some(flat, box, mine, values[n], ix, iy, iz, _linear(fx), _linear(fy), _linear(fz))
+        else:
+            _add_some(flat, box, mine, values[n], ix, iy, iz, _cubic(fx), _cubic(fy), _cubic(fz))
 
 
-@_compile(parallel=True)
+@_compile
 @no_type_check
-def _spread(
-    grid: Array,
-    values: Array,
-    positions: Array,
-    by_slab: Array,
-    starts: Array,
-    centre: int,
-    scale: float,
-    order: int,
-    parity: int,
-) -> None:
-    """Add the voxels of every second slab to the grid."""
-    slabs = (len(starts) - parity) // 2
-    for half in numba.prange(slabs):
-        slab = 2 * half + parity
-        for place in range(starts[slab], starts[slab + 1]):
-            n = by_slab[place]
-            x = positions[n, 0] * np.float32(scale) + np.float32(centre)
-            y = positions[n, 1] * np.float32(scale) + np.float32(centre)
-            z = positions[n, 2] * np.float32(scale) + np.float32(centre)
-            ix, iy, iz = int(x), int(y), int(z)
-            if order == 1:
-                _add_linear(grid, values[n], ix, iy, iz, x - ix, y - iy, z - iz)
-            else:
-                _add_cubic(grid, values[n], ix, iy, iz, x - ix, y - iy, z - iz)
+def _linear(f):
+    """Trilinear weights at the grid points -1, 0, 1, 2 about a point at ``f`` between 0 and 1."""
+    zero = np.float32(0)
+    return zero, np.float32(1) - f, f, zero
 
 
-@_compile()
+@_compile
 @no_type_check
-def _add_linear(
-    grid: Array, value: float, ix: int, iy: int, iz: int, fx: float, fy: float, fz: float
-) -> None:
-    one = np.float32(1)
-    for dz in range(2):
-        wz = value * (fz if dz else one - fz)
-        for dy in range(2):
-            w = wz * (fy if dy else one - fy)
-            grid[iz + dz, iy + dy, ix] += w * (one - fx)
-            grid[iz + dz, iy + dy, ix + 1] += w * fx
-
-
-@_compile()
-@no_type_check
-def _cubic_weights(f: float) -> tuple[float, float, float, float]:
+def _cubic(f):
     """Cubic B-spline at the grid points -1, 0, 1, 2 about a point at ``f`` between 0 and 1."""
     sixth = np.float32(1 / 6)
     g = np.float32(1) - f
@@ -168,21 +159,44 @@ def _cubic_weights(f: float) -> tuple[float, float, float, float]:
     return first, second, third, last
 
 
-@_compile()
+@_compile
 @no_type_check
-def _add_cubic(grid: Array, value: float, ix: int, iy: int, iz: int, fx: float, fy: float, fz: float) -> None:
-    x0, x1, x2, x3 = _cubic_weights(fx)
-    rows = _cubic_weights(fy)
-    planes = _cubic_weights(fz)
-    for dz in range(4):
-        wz = value * planes[dz]
+def _add_linear(flat, box, planes, value, ix, iy, iz, fx, fy, fz):
+    one = np.float32(1)
+    for dz in range(planes[0], planes[1]):
+        wz = value * (fz if dz else one - fz)
+        at = np.uintp(((iz + dz) * box + iy) * box + ix)
+        for dy in range(2):
+            w = wz * (fy if dy else one - fy)
+            flat[at] += w * (one - fx)
+            flat[at + np.uintp(1)] += w * fx
+            at += np.uintp(box)
+
+
+@_compile
+@no_type_check
+def _add_cubic(flat, box, planes, value, ix, iy, iz, wx, wy, wz):
+    u0, u1, u2, u3 = wx
+    for dz in range(planes[0], planes[1]):
+        at = np.uintp(((iz + dz) * box + iy - 1) * box + ix - 1)
         for dy in range(4):
-            w = wz * rows[dy]
-            row = grid[iz + dz - 1, iy + dy - 1]
-            row[ix - 1] += w * x0
-            row[ix] += w * x1
-            row[ix + 1] += w * x2
-            row[ix + 2] += w * x3
+            w = value * wz[dz + 1] * wy[dy]
+            flat[at] += w * u0
+            flat[at + np.uintp(1)] += w * u1
+            flat[at + np.uintp(2)] += w * u2
+            flat[at + np.uintp(3)] += w * u3
+            at += np.uintp(box)
+
+
+@_compile
+@no_type_check
+def _add_some(flat, box, planes, value, ix, iy, iz, wx, wy, wz):
+    """Add a voxel at the border: only those taps that are inside."""
+    for dz in range(planes[0], planes[1]):
+        for dy in range(max(-1, -iy), min(3, box - iy)):
+            for dx in range(max(-1, -ix), min(3, box - ix)):
+                at = ((iz + dz) * box + iy + dy) * box + ix + dx
+                flat[at] += value * wz[dz + 1] * wy[dy + 1] * wx[dx + 1]
 
 
 def _factors(size: int) -> tuple[Array, Array]:
@@ -196,32 +210,27 @@ def _factors(size: int) -> tuple[Array, Array]:
     return ratio.astype(np.float32), scale.astype(np.float32)
 
 
-@_compile(parallel=True)
+@_compile
 @no_type_check
-def _sharpen_planes(grid: Array, ratio: Array, scale: Array) -> None:
+def _sharpen_planes(thread, threads, window, ratio_y, scale_y, ratio_x, scale_x):
     """Solve the system along y, then along x, in every plane."""
-    size = len(grid)
-    for z in numba.prange(size):
-        plane = grid[z]
-        _solve_rows(plane, ratio, scale)
-        turned = np.ascontiguousarray(plane.T)  # so that the inner loop runs along memory again
-        _solve_rows(turned, ratio, scale)
-        for y in range(size):
-            for x in range(size):
-                plane[y, x] = turned[x, y]
+    for z in range(thread, len(window), threads):
+        _solve(window[z], ratio_y, scale_y)
+        for start in range(0, window.shape[1], _ROWS):
+            _solve_along(window[z, start : start + _ROWS], ratio_x, scale_x)
 
 
-@_compile(parallel=True)
+@_compile
 @no_type_check
-def _sharpen_columns(grid: Array, ratio: Array, scale: Array) -> None:
+def _sharpen_columns(thread, threads, window, ratio, scale):
     """Solve the system along z."""
-    for y in numba.prange(len(grid)):
-        _solve_rows(grid[:, y], ratio, scale)
+    for y in range(thread, window.shape[1], threads):
+        _solve(window[:, y], ratio, scale)
 
 
-@_compile()
+@_compile
 @no_type_check
-def _solve_rows(rows: Array, ratio: Array, scale: Array) -> None:
+def _solve(rows, ratio, scale):
     """Solve (1, 4, 1) / 6 along the first axis for all columns at once, in place."""
     size, width = rows.shape
     for x in range(width):
@@ -232,3 +241,18 @@ def _solve_rows(rows: Array, ratio: Array, scale: Array) -> None:
     for n in range(size - 2, -1, -1):
         for x in range(width):
             rows[n, x] -= ratio[n] * rows[n + 1, x]
+
+
+@_compile
+@no_type_check
+def _solve_along(rows, ratio, scale):
+    """Solve (1, 4, 1) / 6 along the second axis of a few rows, in place."""
+    count, size = rows.shape
+    for r in range(count):
+        rows[r, 0] *= scale[0]
+    for n in range(1, size):
+        for r in range(count):
+            rows[r, n] = rows[r, n] * scale[n] - rows[r, n - 1] * ratio[n]
+    for n in range(size - 2, -1, -1):
+        for r in range(count):
+            rows[r, n] -= ratio[n] * rows[r, n + 1]

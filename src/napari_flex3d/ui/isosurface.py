@@ -8,6 +8,8 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 from skimage.measure import marching_cubes
 
+from napari_flex3d.ops.surfaces import interpolate
+
 LARGE_BOX = 160
 """Larger boxes are cut at every second voxel: the surface would have more faces than anyone sees."""
 
@@ -92,4 +94,4 @@ class CarriedSurface:
 
     def displacements(self, of_vertices: np.ndarray) -> np.ndarray:
         """Displacement of every point, (M, 3) Å, from those of the mesh's vertices, (P, 3) Å."""
-        return np.einsum("mk,mkx->mx", self.weights, of_vertices[self.corners])
+        return interpolate(of_vertices, self.corners, self.weights)

@@ -12,6 +12,8 @@ import numpy as np
 from napari.layers import Surface
 from napari.utils.events import Event
 
+from napari_flex3d.ops.surfaces import vertex_normals
+
 log = logging.getLogger(__name__)
 
 VERTEX = """
@@ -47,25 +49,6 @@ void main() {
     gl_FragColor = vec4(mix(v_color.rgb, shaded, u_shaded), v_color.a);
 }
 """
-
-
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Area-weighted mean of the normals of the faces around every vertex, not normalised.
-
-    Parameters
-    ----------
-    vertices
-        (N, 3) positions.
-    faces
-        (F, 3) vertex indices.
-    """
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    of_face = np.cross(b - a, c - a)
-    normals = np.empty((len(vertices), 3), np.float32)
-    corners = faces.ravel()
-    for axis in range(3):
-        normals[:, axis] = np.bincount(corners, np.repeat(of_face[:, axis], 3), minlength=len(vertices))
-    return normals
 
 
 class FlexSurface(Surface):
