@@ -75,7 +75,10 @@ def predicted(particles, density):
     batch = particles.batch(np.arange(len(particles)))
     vertices = place(batch.rotation, body.vertices[None], particles.pixel_size)
     values = torch.from_numpy(density.ravel())[body.order]
-    return irfft2(batch.transfer * project(values, vertices, body, n)).numpy() * particles.map_scale
+    return (
+        irfft2(batch.transfer * project(values, vertices, body, n, oversampling=3.0)).numpy()
+        * particles.map_scale
+    )
 
 
 @pytest.mark.parametrize("stack", ["full", "train"])
