@@ -1,0 +1,87 @@
+"""Spread, gather and tangent in numba: the CPU implementation.
+
+One image per thread at a time. `vectors` gives numba vectors of a fixed length, `voxels` handles 16 voxels at a time,
+`kernels` brings them to the grid and back.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from napari_flex3d.ops.projection._numba import kernels
+from napari_flex3d.ops.projection._numba.voxels import BLOCK, LANES
+from napari_flex3d.ops.threads import on_threads
+
+if TYPE_CHECKING:
+    from napari_flex3d.ops.projection import Body
+
+Array = NDArray[Any]
+
+_kept: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def spread(values: Tensor, vertices_px: Tensor, body: "Body", box: int, fine: int) -> Tensor:
+    """Grids (B, fine, fine) of values (N) at the voxels of vertices (B, P, 2)."""
+    grids = values.new_empty(len(vertices_px), fine, fine)
+    on_threads(
+        kernels.spread, *_arrays(values, vertices_px * (fine / box), body), grids.numpy(), most=len(grids)
+    )
+    return grids
+
+
+def gather(
+    gradient: Tensor,
+    values: Tensor,
+    vertices_px: Tensor,
+    body: "Body",
+    box: int,
+    fine: int,
+    for_values: bool,
+    for_vertices: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Adjoint of `spread`: gradients for the values (N) and for the vertices (B, P, 2), each if wanted."""
+    images, voxels = len(vertices_px), len(values)
+    arrays = *_arrays(values, vertices_px * (fine / box), body), gradient.contiguous().numpy()
+    to_values = values.new_zeros(torch.get_num_threads(), len(arrays[0]) if for_values else 0)
+    if not for_vertices:
+        on_threads(kernels.gather_values, *arrays, to_values.numpy(), most=images)
+        return to_values[:, :voxels].sum(0), None
+    to_vertices = torch.zeros_like(vertices_px, memory_format=torch.contiguous_format)
+    on_threads(kernels.gather_both, *arrays, to_values.numpy(), to_vertices.numpy(), most=images)
+    return to_values[:, :voxels].sum(0) if for_values else None, to_vertices.mul_(fine / box)
+
+
+def tangent(
+    values: Tensor, vertices_px: Tensor, directions_px: Tensor, body: "Body", box: int, fine: int
+) -> Tensor:
+    """Grids (B, 1 + K, fine, fine): the spread values, then their derivatives along directions (B, K, P, 2)."""
+    batch, directions = directions_px.shape[:2]
+    grids = values.new_empty(batch, 1 + directions, fine, fine)
+    scaled = (directions_px * (fine / box)).contiguous().numpy()
+    arrays = _arrays(values, vertices_px * (fine / box), body)
+    on_threads(kernels.tangent, *arrays, scaled, grids.numpy(), most=batch)
+    return grids
+
+
+def _arrays(values: Tensor, vertices: Tensor, body: "Body") -> tuple[Array, Array, Array, Array, Array]:
+    """What all kernels read; values and weights go on with zeros: whole blocks, and for weights a load beyond."""
+    more = -len(values) % BLOCK
+    return (
+        pad(values.detach(), (0, more)).numpy(),
+        vertices.detach().contiguous().numpy(),
+        body.cells.numpy(),
+        body.offsets.numpy(),
+        _shares(body, values.dtype, more),
+    )
+
+
+def _shares(body: "Body", dtype: torch.dtype, more: int) -> Array:
+    """Weights of each voxel's last three vertices, (3, N + ...); the first has the rest. Kept as long as the body."""
+    found = _kept.get(body.weights)
+    if found is None or found.dtype != dtype:
+        found = _kept[body.weights] = pad(body.weights[:, 1:].T.to(dtype), (0, more + LANES)).contiguous()
+    return found.numpy()
