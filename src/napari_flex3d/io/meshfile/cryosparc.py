@@ -44,7 +44,9 @@ def read_mesh_pickle(path: Path, volume: Volume) -> MeshArrays:
     held = read_plain_pickle(path)
     missing = [name for name in _NEEDED if name not in held]
     if missing:
-        raise InputError(f"Mesh {path} has no {', '.join(missing)}; it holds {', '.join(sorted(held)[:20])}.")
+        raise InputError(
+            f"Mesh {path} has no {', '.join(missing)}; it holds {', '.join(name[:40] for name in sorted(held)[:20])}."
+        )
     arrays = {name: _array(path, name, held[name]) for name in (*_NEEDED, "tm_segmask") if _given(held, name)}
     check_grid(path, arrays["N"], arrays["psize_A"], volume)
     version = held.get("version", VERSION)

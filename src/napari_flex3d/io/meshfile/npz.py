@@ -1,5 +1,8 @@
 """Meshes in ``.npz``, under CryoSPARC's names: vertices in Å from the box centre."""
 
+import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,8 +15,11 @@ from numpy.typing import NDArray
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.meshfile.arrays import NEEDED, MeshArrays, checked
 
-LARGEST = 2**34
-"""Bytes that one array of a mesh may have: a voxel map of 1,600 voxels across has as many."""
+_LARGEST = 2**34  # bytes of an array: a voxel map of 1,600 voxels across has as many
+_DAMAGE = (  # what zipfile, its decompressors and numpy's header reader say of damaged bytes
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, KeyError, RuntimeError),
+    *(MemoryError, SyntaxError, TypeError, OverflowError, struct.error, tokenize.TokenError),
+)
 
 
 def read_mesh_npz(path: Path) -> MeshArrays:
@@ -42,15 +48,13 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             held = {name.removesuffix(".npy") for name in archive.namelist()}
             found = {name: _array(archive, name) for name in names if name in held}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"Mesh {path} cannot be read as .npz ({error}). Copy it again.") from None
-    except (NotImplementedError, MemoryError, SyntaxError, TypeError, OverflowError) as error:
-        raise InputError(f"Mesh {path} cannot be read as .npz ({error}). Copy it again.") from None
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        raise InputError(f"Mesh {path} cannot be read as .npz ({str(error)[:200]}). Copy it again.") from None
     missing = [name for name in NEEDED if name not in found]
     if missing:
-        listed = ", ".join(sorted(held)[:20])
+        listed = ", ".join(name[:40] for name in sorted(held)[:20])
         raise InputError(f"Mesh {path} has no {', '.join(missing)}; it holds {listed}.")
     return found
 
@@ -69,7 +73,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         for length in shape:
             count *= length
         size = count * dtype.itemsize
-        if size > min(LARGEST, archive.getinfo(f"{name}.npy").file_size) or min(shape, default=1) < 0:
+        if size > min(_LARGEST, archive.getinfo(f"{name}.npy").file_size) or min(shape, default=1) < 0:
             raise ValueError(f"{name} of {shape} is longer than the archive says")
         raw = member.read(size)
     if len(raw) < size:

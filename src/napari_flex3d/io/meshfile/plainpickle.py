@@ -74,10 +74,13 @@ def read_plain_pickle(path: Path) -> dict[str, Any]:
         If the file names anything but numpy's arrays and numbers, is cut short or damaged, or is no dictionary.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about backslashes in damaged text
-                held = _Machine(path).run(raw)
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw,
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")  # about backslashes in damaged text
+            held = _Machine(path).run(raw)
     except InputError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
