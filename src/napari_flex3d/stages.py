@@ -87,6 +87,7 @@ def run(stage: Stage, params: Params, out: Path, *, resume: bool = False) -> Run
     for info in params.describe():
         if info.path == "job" and getattr(params, info.name) is not None:
             read_job(getattr(params, info.name), info.name, wanted_by=stage.name)
+    params = params.completed()
     job = Job.create(Path(out), stage.name, params, resume=resume)
     return (yield from job.drive(stage.function(params, job.folder)))
 

@@ -1,9 +1,12 @@
 """Parameters of prep."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
+from napari_flex3d.io.cs.container import field_names, is_cs
+from napari_flex3d.io.cs.partners import find_partners
+from napari_flex3d.io.errors import InputError
 from napari_flex3d.params import REQUIRED, AutoFloat, AutoInt, Params, param
 
 
@@ -190,3 +193,13 @@ class PrepParams(Params):
         "Use a map although it looks like a stack (it is padded to a cube) or like a half-map.",
         advanced=True,
     )
+
+    def completed(self) -> Self:
+        """With CryoSPARC's passthrough files that lie beside the particle file and have what it lacks."""
+        if self.passthrough or not is_cs(self.particles):
+            return self
+        try:
+            found = find_partners(self.particles, field_names(self.particles))
+        except InputError:
+            return self  # the reader will say what is wrong
+        return replace(self, passthrough=tuple(found))

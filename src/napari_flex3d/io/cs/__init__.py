@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from napari_flex3d.io.checks import checked
 from napari_flex3d.io.columns import Texts, formatted
 from napari_flex3d.io.cs.container import is_cs
-from napari_flex3d.io.cs.dataset import Dataset, job_name, read_dataset
+from napari_flex3d.io.cs.dataset import Dataset, read_dataset
 from napari_flex3d.io.cs.optics import read_ctf, read_groups
+from napari_flex3d.io.cs.partners import job_name
 from napari_flex3d.io.cs.poses import Poses, read_poses
 from napari_flex3d.io.cs.rows import write_latents_cs
 from napari_flex3d.io.errors import InputError, InputWarning, Question

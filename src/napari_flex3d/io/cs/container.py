@@ -61,6 +61,22 @@ def read_fields(path: Path) -> Fields:
     return fields
 
 
+def field_names(path: Path) -> list[str]:
+    """Names of the columns of a .cs file, without reading them.
+
+    Raises
+    ------
+    InputError
+        If its header cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(len(NPY)) == NPY:
+            file.seek(0)
+            return list(_npy_header(path, file)[1].names or ())
+        file.seek(0)
+        return [str(field[0]) for field in _Stream(path, file)._header()["dtype"] if field]
+
+
 def _read_npy(path: Path, file: BinaryIO) -> Fields:
     shape, dtype = _npy_header(path, file)
     if dtype.hasobject:

@@ -1,6 +1,5 @@
 """A dataset of CryoSPARC: the .cs files of a job joined by the particles' keys (``uid``), columns checked when read."""
 
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_flex3d.io.cs.container import Fields, read_fields
+from napari_flex3d.io.cs.partners import find_partners
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.table import Floats, Ints
 
 _MOST_LOST = 0.01
 """Share of the particles that may be missing from a passthrough file."""
-
-_NEEDED = ("blob/path", "ctf/df1_A", "alignments3D/pose")
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class Dataset:
 def read_dataset(path: Path, passthrough: Sequence[Path] = ()) -> Dataset:
     """Join a particle file and its passthrough files; where both have a column, the particle file's is taken.
 
-    Without passthrough files named, the one beside the particle file is taken if something is missing.
+    Without passthrough files named, those that belong to it are looked for beside it if something is missing.
 
     Raises
     ------
@@ -117,16 +115,10 @@ def read_dataset(path: Path, passthrough: Sequence[Path] = ()) -> Dataset:
     fields = read_fields(path)
     keys = dataset_keys(path, fields)
     dataset = Dataset(path, fields | {"uid": keys}, np.arange(len(keys)))
-    for other in passthrough or _partner(path, fields):
+    for other in passthrough or find_partners(path, fields):
         more = read_fields(other)
         dataset = _joined(dataset, other, more | {"uid": dataset_keys(other, more)})
     return dataset
-
-
-def job_name(path: Path) -> str:
-    """Job that a file is of: ``cryosparc_P12_J24`` of ``cryosparc_P12_J24_001_particles.cs``."""
-    name = re.match(r".*?J\d+(?=_)", path.name.lstrip(">"))
-    return name[0] if name else re.sub(r"_?particles.*", "", path.stem) or path.stem
 
 
 def dataset_keys(path: Path, fields: Fields) -> NDArray[np.uint64]:
@@ -154,18 +146,3 @@ def _joined(dataset: Dataset, other: Path, more: Fields) -> Dataset:
     kept = dataset.take(found)
     new = {name: values[place[found]] for name, values in more.items() if name not in kept.fields}
     return Dataset(dataset.path, kept.fields | new, kept.rows)
-
-
-def _partner(path: Path, fields: Fields) -> list[Path]:
-    """Find the passthrough file beside a particle file that lacks something, by its name."""
-    if all(name in fields for name in _NEEDED) or "passthrough" in path.name:
-        return []
-    start, mark, end = path.name.rpartition("_particles")
-    for stem in (start, re.sub(r"_\d+$", "", start)) if mark else ():  # without the number of an iteration
-        place = path.with_name(f"{stem}_passthrough_particles{end}")
-        if place.is_file():
-            return [place]
-    of_job = job_name(path) + "_"
-    beside = [p for p in path.parent.iterdir() if p.name.startswith(of_job) and p.suffix == ".cs"]
-    found = [p for p in beside if "_passthrough_particles" in p.name]
-    return found if len(found) == 1 else []
