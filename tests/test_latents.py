@@ -39,7 +39,7 @@ def problem():
     values = torch.rand(800, generator=random)
     generator = Linear(torch.randn(2, 40, 3, generator=random) * 0.5)
     weight = multiplicity(BOX) / BOX**2 * (radii(BOX) < 0.4)
-    scene = Scene(values, body, BOX, 1.0, weight)
+    scene = Scene(values, body, BOX, 1.0)
     rotation = torch.linalg.qr(torch.randn(200, 3, 3, generator=random))[0]
     transfer = torch.ones(200, BOX, BOX // 2 + 1, dtype=torch.complex64)
     truth = torch.randn(200, 2, generator=random) * 0.7
@@ -47,7 +47,8 @@ def problem():
     with torch.no_grad():
         clean = scene.images(empty, generator(truth))
     noise = torch.fft.rfft2(torch.randn(200, BOX, BOX, generator=random))
-    return scene, generator, truth, ParticleBatch(clean + noise, transfer, rotation), clean
+    batch = ParticleBatch(clean + noise, transfer, rotation).times(weight.sqrt())
+    return scene, generator, truth, batch, clean * weight.sqrt()
 
 
 FLAT = Prior(None, 4.0, torch.ones(2))
@@ -79,7 +80,7 @@ def test_precision_is_the_curvature_of_the_loss(problem):
 
 def test_without_signal_the_prior_decides(problem):
     scene, generator, truth, batch, _ = problem
-    dark = Scene(scene.values * 0, scene.body, BOX, 1.0, scene.weight)
+    dark = Scene(scene.values * 0, scene.body, BOX, 1.0)
     latents, covariance = gauss_newton(dark, batch, generator, truth.clamp(-0.6, 0.6), FLAT)
     assert float(latents.abs().max()) < 1e-4
     torch.testing.assert_close(covariance, torch.eye(2).expand(200, -1, -1), rtol=1e-4, atol=1e-4)
@@ -87,7 +88,7 @@ def test_without_signal_the_prior_decides(problem):
 
 def test_best_trial_takes_the_lowest_loss(problem):
     scene, generator, truth, _, clean = problem
-    batch = ParticleBatch(clean, torch.ones_like(clean), problem[3].rotation)
+    batch = ParticleBatch(clean, problem[3].transfer, problem[3].rotation)
     trials = torch.stack([truth + 1.0, truth, truth - 0.8])
     torch.testing.assert_close(
         best_trial(scene, batch, generator, trials, Prior(0.0, 4.0, torch.ones(2))), truth

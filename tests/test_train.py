@@ -142,10 +142,11 @@ def test_nothing_beyond_the_training_limit_is_read(mesh_job, tmp_path, monkeypat
     """Other coefficients beyond 80 % of the Nyquist frequency give the same model bit for bit."""
     stages.train_model(params(mesh_job, epochs=2), tmp_path / "first")
     batch = Particles.batch
-    beyond = radii(BOX) > 0.4
 
-    def disturbed(self, rows, device="cpu"):
-        images = batch(self, rows, device)
+    def disturbed(self, rows, *args, **kwargs):
+        images = batch(self, rows, *args, **kwargs)
+        box = images.transform.shape[-2]
+        beyond = radii(box) * box / BOX > 0.4
         random = torch.Generator().manual_seed(int(rows[0]))
         other = torch.randn(images.transform.shape, generator=random, dtype=torch.complex64) * BOX
         return replace(images, transform=torch.where(beyond, other, images.transform))

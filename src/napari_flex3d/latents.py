@@ -28,16 +28,19 @@ class Scene:
         Voxels and their cells.
     box_size, pixel_size
         Of the images.
-    weight
-        One over noise power, times multiplicity, for each coefficient of an image (box, half); zero beyond the
-        resolution limit. Losses are therefore in units of the noise.
+    oversampling
+        How much finer the spreading grid is.
+
+    Notes
+    -----
+    Batches are in units of the noise (`ParticleBatch.times` one over its amplitude), and so are losses.
     """
 
     values: Tensor
     body: Body
     box_size: int
     pixel_size: float
-    weight: Tensor
+    oversampling: float = 1.5
 
     def images(self, batch: ParticleBatch, displacements: Tensor | None) -> Tensor:
         """Transforms of the model images (B, box, half); displacements (B, P, 3) or None for the map at rest."""
@@ -45,12 +48,13 @@ class Scene:
         vertices = place(
             batch.rotation, rest if displacements is None else rest + displacements, self.pixel_size
         )
-        return batch.transfer * project(self.values, vertices, self.body, self.box_size)
+        images = project(self.values, vertices, self.body, self.box_size, self.oversampling)
+        return batch.transfer * images
 
     def loss(self, batch: ParticleBatch, displacements: Tensor | None) -> Tensor:
-        """Half the squared misfit of each particle (B), in units of the noise."""
+        """Half the squared misfit of each particle (B)."""
         misfit = batch.transform - self.images(batch, displacements)
-        return 0.5 * (self.weight * (misfit.real.square() + misfit.imag.square())).sum((-2, -1))
+        return 0.5 * torch.view_as_real(misfit).square().sum((-3, -2, -1))
 
 
 @dataclass(frozen=True)
@@ -118,13 +122,14 @@ def gauss_newton(
     rotation, pixel = batch.rotation, scene.pixel_size
     vertices = place(rotation, scene.body.vertices[None] + displacements, pixel)
     motion = torch.einsum("bij,bkpj->bkpi", rotation[:, :2], jacobian) / pixel
-    products = project_tangent(scene.values, vertices, motion.contiguous(), scene.body, scene.box_size)
-    products = products * batch.transfer[:, None]
-    residual = batch.transform - products[:, 0]
-    tangents = products[:, 1:]
-    weighted = tangents.conj() * scene.weight
-    precision = torch.einsum("bkyx,blyx->bkl", weighted, tangents).real
-    pull = torch.einsum("bkyx,byx->bk", weighted, residual).real
+    products = project_tangent(
+        scene.values, vertices, motion.contiguous(), scene.body, scene.box_size, scene.oversampling
+    )
+    products *= batch.transfer[:, None]
+    torch.sub(batch.transform, products[:, 0], out=products[:, 0])  # what is left to explain
+    rows = torch.view_as_real(products).flatten(2)
+    gram = rows[:, 1:] @ rows.mT
+    pull, precision = gram[:, :, 0], gram[:, :, 1:]
     precision = precision + torch.diag_embed(prior.curvature(latents))
     step = torch.linalg.solve(precision, pull - prior.gradient(latents))
     length = step.norm(dim=-1, keepdim=True)

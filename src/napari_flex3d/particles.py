@@ -2,7 +2,11 @@
 
 import csv
 import json
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,7 +21,7 @@ from napari_flex3d.io.relion import read_particles
 from napari_flex3d.io.table import CtfState, OpticsGroup, ParticleTable
 from napari_flex3d.ops.aberrations import beam_tilt_phase, zernike_phase
 from napari_flex3d.ops.ctf import ctf
-from napari_flex3d.ops.fourier import frequencies, rfft2, shift_phase
+from napari_flex3d.ops.fourier import cropped, frequencies, rfft2, shift_phase
 
 Floats = NDArray[np.float32]
 StackName = Literal["train", "full"]
@@ -42,6 +46,14 @@ class ParticleBatch:
     transform: Tensor
     transfer: Tensor
     rotation: Tensor
+
+    def times(self, factor: Tensor) -> "ParticleBatch":
+        """Images and model times a real factor (n, n // 2 + 1), such as one over the noise's amplitude."""
+        return ParticleBatch(self.transform * factor, self.transfer * factor, self.rotation)
+
+    def first(self, count: int) -> "ParticleBatch":
+        """The first few particles."""
+        return ParticleBatch(self.transform[:count], self.transfer[:count], self.rotation[:count])
 
 
 class Particles:
@@ -81,6 +93,7 @@ class Particles:
         self.scale = table.scale.astype(np.float32)
         self.source_row = table.row
         self._optics = Optics(table, self.box_size, pixel_size)
+        self._optics_box = self.box_size
 
     @classmethod
     def open(cls, job: Path, stack: StackName = "train") -> Self:
@@ -108,18 +121,68 @@ class Particles:
         """Count the particles."""
         return len(self.images)
 
+    def read(self, rows: NDArray[np.int64]) -> Tensor:
+        """Images of some rows, (B, n, n) float32, read in the order in which they lie on the disk."""
+        order = np.argsort(rows)
+        images = np.empty((len(rows), self.box_size, self.box_size), dtype=np.float32)
+        images[order] = self.images[rows[order]]
+        return torch.from_numpy(images)
+
     def batch(
-        self, indices: NDArray[np.integer] | list[int], device: torch.device | str = "cpu"
+        self,
+        indices: NDArray[np.int64] | list[int],
+        device: torch.device | str = "cpu",
+        *,
+        box: int | None = None,
+        images: Tensor | None = None,
     ) -> ParticleBatch:
-        """Read some images and compute their transfer functions."""
+        """Read some images and compute their transfer functions.
+
+        Parameters
+        ----------
+        indices
+            Rows.
+        box
+            Even box over the same field whose frequencies are wanted; that of the images when not given. The
+            numbers stay those of the images' own transform.
+        images
+            The images, if they were `read` before.
+        """
         rows = np.asarray(indices)
-        images = torch.from_numpy(np.asarray(self.images[rows], dtype=np.float32)).to(device)
+        transform = rfft2((self.read(rows) if images is None else images).to(device))
+        if box is not None and box != self.box_size:
+            transform = cropped(transform, box)
+        transfer, rotation = self.optics(rows, device, box=box)
+        return ParticleBatch(transform, transfer, rotation)
+
+    def optics(
+        self, rows: NDArray[np.int64], device: torch.device | str = "cpu", *, box: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Transfer functions, the particles' scale included, and rotations of some rows."""
+        box = box or self.box_size
+        if box != self._optics_box:
+            self._optics_box = box
+            self._optics = Optics(self.table, box, self.pixel_size * self.box_size / box)
         scale = torch.from_numpy(self.scale[rows])[:, None, None]
-        return ParticleBatch(
-            rfft2(images),
-            (scale * self._optics.transfer(rows)).to(device),
-            self._optics.rotation(rows).to(device),
-        )
+        transfer = scale * self._optics.transfer(rows)
+        return transfer.to(device), self._optics.rotation(rows).to(device)
+
+    def batches(
+        self,
+        parts: Iterable[NDArray[np.int64]],
+        device: torch.device | str = "cpu",
+        *,
+        box: int | None = None,
+    ) -> Iterator[tuple[NDArray[np.int64], ParticleBatch]]:
+        """Rows and batch of each part; the next part's images are read while one is in use."""
+        with ThreadPoolExecutor(1, thread_name_prefix="images") as reader:
+            ahead: deque[tuple[NDArray[np.int64], Future[Tensor]]] = deque()
+            for rows in chain(parts, [None]):
+                if rows is not None:
+                    ahead.append((rows, reader.submit(self.read, rows)))
+                if len(ahead) > int(rows is not None):
+                    now, images = ahead.popleft()
+                    yield now, self.batch(now, device, box=box, images=images.result())
 
 
 class Optics:
@@ -144,7 +207,7 @@ class Optics:
         self._shift = torch.from_numpy((table.shift / pixel_size).astype(np.float32))
         self._plates = {int(g): self._plate(int(g)) for g in np.unique(table.group)}
 
-    def rotation(self, rows: NDArray[np.integer]) -> Tensor:
+    def rotation(self, rows: NDArray[np.int64]) -> Tensor:
         """Rotations (B, 3, 3) with the magnification matrix worked in."""
         rotation = self._table.rotation[rows].copy()
         for group in np.unique(self._table.group[rows]):
@@ -153,7 +216,7 @@ class Optics:
             rotation[mine, :2] = np.einsum("ji,bjk->bik", matrix, rotation[mine, :2])
         return torch.from_numpy(rotation.astype(np.float32))
 
-    def transfer(self, rows: NDArray[np.integer]) -> Tensor:
+    def transfer(self, rows: NDArray[np.int64]) -> Tensor:
         """CTF times shift phase, (B, n, n // 2 + 1)."""
         phase = shift_phase(frequencies(self._box_size), self._shift[rows])
         groups = self._table.group[rows]

@@ -8,28 +8,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_flex3d.fit.density import DensitySteps
+from napari_flex3d.fit.levels import RESOLUTION_LIMIT, Level, early_epochs, level_at
 from napari_flex3d.fit.state import Fit, FitParams, Setup, begin, set_up
 from napari_flex3d.latents import Prior, Scene, best_trial, gauss_newton
 from napari_flex3d.model import LATENT_BORDER, FlowGenerator
-from napari_flex3d.ops.backprojection import DensityPreconditioner, slice_weights
 from napari_flex3d.ops.elasticity import deformation_gradient, inverted_cells, rigidity_energy
-from napari_flex3d.ops.fourier import multiplicity, radii, shells, soft_edge
-from napari_flex3d.particles import Particles
+from napari_flex3d.particles import ParticleBatch
 
 __all__ = ["RESOLUTION_LIMIT", "Fit", "Setup", "begin", "fit", "latent_scale", "set_up"]
-
-RESOLUTION_LIMIT = 0.4
-"""Cycles per pixel that training sees at its end: 80 % of the Nyquist frequency."""
-
-FIRST_LIMIT = 0.25
-"""Cycles per pixel that the first epoch sees."""
-
 
 RIGIDITY_SAMPLE = 4
 """Particles of a batch on which the rigidity energy is evaluated; it is smooth in the latent, so few will do."""
 
 STANDARD_PER_DISPLAYED = 2.0
 """Standardised latents are displayed at about half their size; the noise on latents is given as displayed."""
+
+HELD_COMPARED = 4
+"""One particle in so many is compared with the rigid model while the map is held."""
 
 TRIAL_EPOCHS = 4
 """Epochs in which a few trial latents are scored before each Gauss-Newton step."""
@@ -48,52 +44,55 @@ def fit(setup: Setup, state: Fit) -> Generator[tuple[int, int, dict[str, float]]
     train = setup.train
     steps = math.ceil(len(train) / setup.batch_size)
     total = params.epochs * steps
-    noise = _noise_weight(setup.particles)
+    level = density = None
     while state.epoch < params.epochs:
         epoch = state.epoch
-        weight = noise * _band(setup.particles.box_size, epoch, params.epochs)
-        released = not params.freeze_density and epoch >= max(1, params.epochs // 3)
-        step = _density_step(setup, weight) if released else None
+        if level is None or epoch <= early_epochs(params):
+            level = level_at(setup, state, epoch)
+        if level.values is None and density is None:
+            density = DensitySteps(setup, level)
         random = torch.Generator().manual_seed(params.seed * 100_003 + epoch)
         order = train[torch.randperm(len(train), generator=random).numpy()]
         sums = _Sums()
-        for i, rows in enumerate(_batches(order, setup.batch_size)):
+        parts = _batches(order, setup.batch_size)
+        for i, (rows, batch) in enumerate(_in_noise_units(setup, level, parts)):
             _set_rate(state, params, (epoch * steps + i) / total)
-            _visit(setup, state, rows, weight, step, random, sums)
+            _visit(setup, state, level, rows, batch, density, random, sums)
             yield epoch * steps + i + 1, total, {}
+        if density is not None:
+            density.take(state)
         state.epoch += 1
         if state.epoch <= params.epochs - 2 and not params.freeze_latents:
             _standardise(state, train)
         state.average.centre(state.latents[train])
         if state.epoch == params.epochs:
-            yield from ((total, total, {}) for _ in _settle(setup, state, weight))
-        held = yield from _score_held_out(setup, state, weight, random, total)
-        yield state.epoch * steps, total, _metrics(setup, state, train, sums, held)
+            yield from ((total, total, {}) for _ in _settle(setup, state, level))
+        held = yield from _score_held_out(setup, state, level, random, total)
+        yield state.epoch * steps, total, _metrics(setup, state, level, sums, held)
 
 
 class _Sums:
     """Sums over an epoch of what is reported."""
 
     def __init__(self) -> None:
-        self.flexible = self.rigid = self.energy = 0.0
-        self.count = 0
+        self.flexible = self.gain = self.energy = 0.0
+        self.count = self.compared = 0
 
 
 def _visit(
     setup: Setup,
     state: Fit,
+    level: Level,
     rows: NDArray[np.int64],
-    weight: Tensor,
-    density_step: DensityPreconditioner | None,
+    batch: ParticleBatch,
+    density: DensitySteps | None,
     random: torch.Generator,
     sums: _Sums,
 ) -> None:
     """One batch: its latents, then the flow and the map."""
     params = setup.params
-    batch = setup.particles.batch(rows)
-    prior = _prior(setup, state)
-    scene = _scene(setup, state, weight)
     if not setup.holds_latents(state.epoch):
+        prior, scene = _prior(setup, state), _scene(state, level)
         latents = state.latents[rows]
         if state.epoch < TRIAL_EPOCHS and state.epoch > 0:
             trials = _trials(latents, _some_latents(setup, state, len(rows), random))
@@ -104,9 +103,9 @@ def _visit(
     noise = torch.randn(latents.shape, generator=random)
     latents = latents + params.latent_noise * STANDARD_PER_DISPLAYED * noise
 
-    values = state.values.requires_grad_(density_step is not None)
+    values = state.values.requires_grad_(density is not None)
     displacements = _centred_flow(state.generator, latents, _some_latents(setup, state, 256, random))
-    loss = _scene(setup, state, weight).loss(batch, displacements)
+    loss = _scene(state, level).loss(batch, displacements)
     energy = _rigidity(setup, displacements[:RIGIDITY_SAMPLE])
     state.optimizer.zero_grad()
     values.grad = None
@@ -114,20 +113,29 @@ def _visit(
     state.optimizer.step()
     with torch.no_grad():
         share = 1 / (len(setup.particles) / setup.batch_size)  # averages over about one epoch
-        for slow, fast in zip(state.average.parameters(), state.generator.parameters(), strict=True):
-            slow.lerp_(fast, share if state.epoch > 1 else 0.5)
-    rigid_values = state.rigid_values.requires_grad_(density_step is not None)
-    rigid_loss = _rigid_scene(setup, rigid_values, weight).loss(batch, None)
-    if density_step is not None:
+        torch._foreach_lerp_(
+            list(state.average.parameters()),
+            list(state.generator.parameters()),
+            share if state.epoch > 1 else 0.5,
+        )
+    # a held map's rigid loss does not change: some particles will do to compare with
+    few = len(rows) if density is not None else -(-len(rows) // HELD_COMPARED)
+    rigid_values = state.rigid_values.requires_grad_(density is not None)
+    rigid_loss = _rigid_scene(state, level).loss(batch.first(few), None)
+    gradients: list[Tensor] = []
+    if density is not None:
         (rigid_gradient,) = torch.autograd.grad(rigid_loss.sum(), rigid_values)
         assert values.grad is not None  # of the mean loss
-        _move_density(values, values.grad * len(rows), setup, density_step)
-        _move_density(rigid_values, rigid_gradient, setup, density_step)
+        gradients = [values.grad * len(rows), rigid_gradient]
     state.values, state.rigid_values = values.detach(), rigid_values.detach()
-    sums.flexible += float(loss.detach().sum())
-    sums.rigid += float(rigid_loss.detach().sum())
+    if density is not None:
+        density.add(state, gradients, len(rows))
+    loss = loss.detach()
+    sums.flexible += float(loss.sum())
+    sums.gain += float((rigid_loss.detach() - loss[:few]).sum())
     sums.energy += float(energy.detach().mean()) * len(rows)
     sums.count += len(rows)
+    sums.compared += few
 
 
 def _centred_flow(generator: FlowGenerator, latents: Tensor, others: Tensor) -> Tensor:
@@ -136,13 +144,6 @@ def _centred_flow(generator: FlowGenerator, latents: Tensor, others: Tensor) -> 
     mean = features[len(latents) :].mean(0)
     generator.mean_features.copy_(mean.detach())
     return generator.flow(features[: len(latents)] - mean)
-
-
-@torch.no_grad()
-def _move_density(values: Tensor, gradient: Tensor, setup: Setup, step: DensityPreconditioner) -> None:
-    on_grid = torch.empty_like(gradient)
-    on_grid[setup.body.order] = gradient
-    values -= setup.params.density_lr * step(on_grid)[setup.body.order]
 
 
 def _rigidity(setup: Setup, displacements: Tensor) -> Tensor:
@@ -162,14 +163,22 @@ def _trials(latents: Tensor, others: Tensor) -> Tensor:
     return torch.stack([latents, *(latents + s for s in steps), *(latents - s for s in steps), others])
 
 
-def _scene(setup: Setup, state: Fit, weight: Tensor) -> Scene:
-    particles = setup.particles
-    return Scene(state.values, setup.body, particles.box_size, particles.pixel_size, weight)
+def _scene(state: Fit, level: Level) -> Scene:
+    values = state.values if level.values is None else level.values
+    return Scene(values, level.body, level.box_size, level.pixel_size, level.oversampling)
 
 
-def _rigid_scene(setup: Setup, values: Tensor, weight: Tensor) -> Scene:
-    particles = setup.particles
-    return Scene(values, setup.rigid, particles.box_size, particles.pixel_size, weight)
+def _rigid_scene(state: Fit, level: Level) -> Scene:
+    values = state.rigid_values if level.values is None else level.values
+    return Scene(values, level.rigid, level.box_size, level.pixel_size, level.oversampling)
+
+
+def _in_noise_units(
+    setup: Setup, level: Level, parts: Iterator[NDArray[np.int64]]
+) -> Iterator[tuple[NDArray[np.int64], ParticleBatch]]:
+    """Rows and batch of each part, at the level's box."""
+    for rows, batch in setup.particles.batches(parts, box=level.box_size):
+        yield rows, batch.times(level.amplitude)
 
 
 def _prior(setup: Setup, state: Fit) -> Prior:
@@ -183,31 +192,6 @@ def latent_scale(latents: Tensor) -> Tensor:
     """Factor (K) to the displayed scale: the 98th percentile of |z| becomes 1.2."""
     sample = latents if len(latents) <= 100_000 else latents[:: len(latents) // 100_000]
     return 1.2 / torch.quantile(sample.abs(), 0.98, dim=0).clamp(min=1e-3)
-
-
-def _noise_weight(particles: Particles) -> Tensor:
-    box = particles.box_size
-    power = torch.as_tensor(np.asarray(particles.noise))
-    return multiplicity(box) / power[shells(box).clamp(max=box // 2)]
-
-
-def _band(box: int, epoch: int, epochs: int) -> Tensor:
-    """Frequencies in use: the limit rises over the first third of the epochs to 80 % of the Nyquist frequency."""
-    rise = min(1.0, epoch / max(1, epochs // 3))
-    limit = FIRST_LIMIT + (RESOLUTION_LIMIT - FIRST_LIMIT) * rise
-    edge = soft_edge(radii(box), limit - 0.01, 0.02)
-    edge[0, 0] = 0  # the mean of an image is background
-    return edge
-
-
-def _density_step(setup: Setup, weight: Tensor) -> DensityPreconditioner:
-    """Preconditioner of the map's step: the Fourier weights of all training particles."""
-    box = setup.particles.box_size
-    weights = torch.zeros(box, box, box // 2 + 1)
-    for rows in _batches(setup.train, 256):
-        batch = setup.particles.batch(rows)
-        weights += slice_weights(batch.rotation, batch.transfer.abs().square() * weight / multiplicity(box))
-    return DensityPreconditioner(weights, setup.mask)
 
 
 def _batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
@@ -229,31 +213,26 @@ def _standardise(state: Fit, train: NDArray[np.int64]) -> None:
         generator.rescale(mean, spread)
 
 
-def _settle(setup: Setup, state: Fit, weight: Tensor) -> Iterator[None]:
+def _settle(setup: Setup, state: Fit, level: Level) -> Iterator[None]:
     """Take the averaged flow for good, and fit the training particles' latents to it once more."""
     state.generator.load_state_dict(state.average.state_dict())
     if setup.params.freeze_latents:
         return
-    prior = _prior(setup, state)
-    for rows in _batches(setup.train, 64):
-        batch = setup.particles.batch(rows)
-        fitted = gauss_newton(
-            _scene(setup, state, weight), batch, state.generator, state.latents[rows], prior
-        )
+    scene, prior = _scene(state, level), _prior(setup, state)
+    for rows, batch in _in_noise_units(setup, level, _batches(setup.train, 64)):
+        fitted = gauss_newton(scene, batch, state.generator, state.latents[rows], prior)
         state.latents[rows], state.covariance[rows] = fitted
         yield
 
 
 def _score_held_out(
-    setup: Setup, state: Fit, weight: Tensor, random: torch.Generator, total: int
+    setup: Setup, state: Fit, level: Level, random: torch.Generator, total: int
 ) -> Generator[tuple[int, int, dict[str, float]], None, tuple[float, float]]:
     """Fit the latents of the held-out particles, nothing else; mean loss of the flexible and of the rigid model."""
     rows_held = np.flatnonzero(setup.held_out)
-    scene, prior = _scene(setup, state, weight), _prior(setup, state)
-    rigid = _rigid_scene(setup, state.rigid_values, weight)
+    scene, prior, rigid = _scene(state, level), _prior(setup, state), _rigid_scene(state, level)
     flexible_sum = rigid_sum = 0.0
-    for rows in _batches(rows_held, 64):
-        batch = setup.particles.batch(rows)
+    for rows, batch in _in_noise_units(setup, level, _batches(rows_held, 64)):
         latents = state.latents[rows]
         if not setup.params.freeze_latents:
             trials = _trials(latents, _some_latents(setup, state, len(rows), random))
@@ -271,9 +250,9 @@ def _score_held_out(
 
 @torch.no_grad()
 def _metrics(
-    setup: Setup, state: Fit, train: NDArray[np.int64], sums: _Sums, held: tuple[float, float]
+    setup: Setup, state: Fit, level: Level, sums: _Sums, held: tuple[float, float]
 ) -> dict[str, float]:
-    latents = state.latents[train]
+    latents = state.latents[setup.train]
     sample = latents[torch.linspace(0, len(latents) - 1, min(200, len(latents))).long()]
     moved = state.average(sample)
     carrying = state.average.mass > 0.25 * state.average.mass.mean()  # not the empty corners of the mesh
@@ -285,7 +264,7 @@ def _metrics(
         "epoch": state.epoch,
         "loss": sums.flexible / sums.count,
         "loss_held_out": held[0],
-        "rigid_loss": sums.rigid / sums.count,
+        "rigid_loss": sums.flexible / sums.count + sums.gain / sums.compared,
         "rigid_loss_held_out": held[1],
         "rigidity_energy": sums.energy / sums.count,
         "displacement_rms": float(state.average.rms(moved)),
@@ -293,4 +272,5 @@ def _metrics(
         "latent_spread": float(latents.std(0).mean()),
         "border_share": float(border.any(-1).float().mean()),
         "inverted_cells": float(inverted),
+        **level.facts(),
     }

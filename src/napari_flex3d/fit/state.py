@@ -194,7 +194,7 @@ def begin(
     return Fit(
         generator=generator,
         average=average,
-        optimizer=torch.optim.Adam(generator.parameters(), lr=params.flow_lr),
+        optimizer=torch.optim.Adam(generator.parameters(), lr=params.flow_lr, fused=True),
         values=values,
         rigid_values=values.clone(),
         latents=first,

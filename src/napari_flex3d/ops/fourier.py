@@ -5,7 +5,7 @@ frequency first, last axis halved. Frequencies are in cycles per pixel, so 0.5 i
 """
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex, Float, Int, Shaped
 from torch import Tensor
 
 
@@ -76,6 +76,15 @@ def shift_phase(
     """
     angle = 2 * torch.pi * torch.einsum("...c,yxc->...yx", shift_px, frequency)
     return torch.polar(torch.ones_like(angle), angle)
+
+
+def cropped(transforms: Shaped[Tensor, "*batch n half"], box: int) -> Shaped[Tensor, "*batch box part"]:
+    """Coefficients in the layout of `rfft2` that an even ``box`` over the same field has, unscaled.
+
+    Its own Nyquist frequency is that of one side of the larger box only.
+    """
+    half = transforms[..., : box // 2 + 1]
+    return torch.cat([half[..., : box // 2, :], half[..., -(box // 2) :, :]], dim=-2)
 
 
 def resample2(images: Float[Tensor, "*batch n n"], box: int) -> Float[Tensor, "*batch box box"]:
