@@ -161,6 +161,8 @@ def test_the_canonical_map_on_a_finer_grid_lies_where_it_did(train, tmp_path):
     ("text", "message"),
     [
         ("z1\n0.5\n", r"at\.csv has no column z2; it has z1"),
+        ("", r"at\.csv has no column z1, z2; it has none"),
+        ("z1,z2,z1\n1,2,3\n", r"at\.csv has the column z1 twice\. Keep one\."),
         ("z1,z2\n", r"at\.csv has no rows"),
         ("z1,z2\n0,0\n0,abc\n", r'at\.csv row 2: z2 = "abc" is no number'),
         ("z1,z2\n0,0\n0\n", r'at\.csv row 2: z2 = "" is no number'),

@@ -161,6 +161,9 @@ def test_a_compressed_map_that_was_cut_short_is_refused(tmp_path, volume):
     (tmp_path / "inner.mrc.bz2").write_bytes(bz2.compress(raw[:-50]))
     with pytest.raises(InputError, match="cannot be decompressed"):
         read_map(tmp_path / "whole.mrc.gz")
+    (tmp_path / "start.mrc.gz").write_bytes(b"no gzip file")
+    with pytest.raises(InputError, match="cannot be decompressed"):
+        read_map(tmp_path / "start.mrc.gz")
     with pytest.raises(InputError, match=f"header wants {len(raw)} bytes"):
         read_map(tmp_path / "inner.mrc.bz2")
 

@@ -118,13 +118,18 @@ def scale(a, b):
     return (a * b).sum() / (a * a).sum()
 
 
+def check_agreement(program, name, mine, theirs):
+    least, factor = correlations(mine, theirs).min(), scale(mine, theirs)
+    print(f"{program}, {name}: least correlation {least:.6f}, scale {factor:.5f}")  # shown by pytest -s
+    assert least > AGREE
+    assert abs(factor - 1) < 1e-3
+
+
 @pytest.mark.parametrize("name", ["plain", "phase plate", "envelope", "even aberrations"])
 def test_relion_project_makes_our_images(relion, tmp_path, density, name):
     path = write(tmp_path, density, changed(200, name))
     mine = ours(path, density)
-    theirs = projected(relion, tmp_path, path)
-    assert correlations(mine, theirs).min() > AGREE
-    assert abs(scale(mine, theirs) - 1) < 1e-3
+    check_agreement("relion_project", name, mine, projected(relion, tmp_path, path))
 
 
 @pytest.mark.parametrize("name", ["plain", *OF_PARTICLE, *OF_GROUP, "groups"])
@@ -133,9 +138,7 @@ def test_relion_particle_subtract_predicts_our_images(relion, tmp_path, density,
     star["particles"] |= {"rlnClassNumber": [1] * 60, "rlnGroupNumber": [1] * 60}
     path = write(tmp_path, density, star)
     mine = ours(path, density)
-    theirs = subtracted(relion, tmp_path, path, 60)
-    assert correlations(mine, theirs).min() > AGREE
-    assert abs(scale(mine, theirs) - 1) < 1e-3
+    check_agreement("relion_particle_subtract", name, mine, subtracted(relion, tmp_path, path, 60))
 
 
 @pytest.mark.parametrize("name", [*OF_PARTICLE, *OF_GROUP, "groups"])
