@@ -74,7 +74,8 @@ def field_names(path: Path) -> list[str]:
             file.seek(0)
             return list(_npy_header(path, file)[1].names or ())
         file.seek(0)
-        return [str(field[0]) for field in _Stream(path, file)._header()["dtype"] if field]
+        stream = _Stream(path, file)
+        return [stream._field(field)[0] for field in stream._header()["dtype"]]
 
 
 def _read_npy(path: Path, file: BinaryIO) -> Fields:
