@@ -188,34 +188,43 @@ def _module(values: Tensor, implementation: Implementation | None) -> ModuleType
 
 
 def _to_transform(grid: Float[Tensor, "*batch fine fine"], box: int) -> Complex[Tensor, "*batch box half"]:
-    fine = grid.shape[-1]
-    rows, divisor = _crop(box, fine, grid.dtype, str(grid.device))
-    return torch.fft.rfft2(grid)[..., : box // 2 + 1].index_select(-2, rows) / divisor
-
-
-@lru_cache
-def _crop(
-    box: int, fine: int, dtype: torch.dtype, device: str
-) -> tuple[Int[Tensor, " box"], Float[Tensor, "box half"]]:
-    """Rows of the fine transform to keep, and the cubic B-spline's transform there."""
-    ky = (torch.fft.fftfreq(box, dtype=torch.float64) * box).round()
-    kx = torch.arange(box // 2 + 1, dtype=torch.float64)
-    spline = torch.sinc(ky / fine)[:, None] ** 4 * torch.sinc(kx / fine)[None] ** 4
-    return (ky.long() % fine).to(device), spline.to(dtype).to(device)  # not all devices have float64
+    """Transform of a spread grid, cropped and freed from the spline; `_from_transform` is its adjoint."""
+    fine, columns = grid.shape[-1], box // 2 + 1
+    factor = _factor(box, fine, grid.dtype, str(grid.device))
+    transform = torch.fft.rfft2(grid)
+    cropped = transform.new_empty(*grid.shape[:-2], box, columns)
+    for kept, held in _rows(box, fine):
+        torch.mul(transform[..., held, :columns], factor[kept], out=cropped[..., kept, :])
+    return cropped
 
 
 def _from_transform(
     gradient: Complex[Tensor, "batch box half"], fine: int
 ) -> Float[Tensor, "batch fine fine"]:
     """Adjoint of `_to_transform`, with one real transform."""
-    box = gradient.shape[-2]
-    rows, divisor = _crop(box, fine, gradient.real.dtype, str(gradient.device))
+    box, columns = gradient.shape[-2:]
+    factor = _factor(box, fine, gradient.real.dtype, str(gradient.device)).clone()
+    twice = slice(1, columns - 1) if fine == box else slice(1, columns)
+    factor[:, twice] *= 0.5  # the inverse real transform counts these columns twice
     padded = gradient.new_zeros(len(gradient), fine, fine // 2 + 1)
-    padded[:, rows, : box // 2 + 1] = gradient / divisor
-    padded[..., 1:] *= 0.5  # the inverse real transform counts these columns twice
-    if fine == box:
-        padded[..., -1] *= 2
+    for kept, held in _rows(box, fine):
+        torch.mul(gradient[:, kept], factor[kept], out=padded[:, held, :columns])
     return torch.fft.irfft2(padded, s=(fine, fine), norm="forward")
+
+
+@lru_cache
+def _factor(box: int, fine: int, dtype: torch.dtype, device: str) -> Float[Tensor, "box half"]:
+    """One over the cubic B-spline's transform."""
+    ky = (torch.fft.fftfreq(box, dtype=torch.float64) * box).round()
+    kx = torch.arange(box // 2 + 1, dtype=torch.float64)
+    spline = torch.sinc(ky / fine)[:, None] ** 4 * torch.sinc(kx / fine)[None] ** 4
+    return (1 / spline).to(dtype).to(device)  # not all devices have float64
+
+
+def _rows(box: int, fine: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Where the rows of a transform lie, and where in a finer one: those of frequencies from 0 on, then the others."""
+    above = (box + 1) // 2
+    return (slice(above), slice(above)), (slice(above, box), slice(fine - box + above, fine))
 
 
 class _Project(torch.autograd.Function):
