@@ -19,7 +19,9 @@ from napari_flex3d.io.meshfile import (
     read_mesh_pickle,
     write_mesh_pickle,
 )
-from napari_flex3d.io.mrc import Volume
+from napari_flex3d.io.mrc import Volume, write_map
+from napari_flex3d.mesh import MeshParams
+from napari_flex3d.mesh import mesh as make_mesh
 from tests.io.mutations import BINARY, damaged, outcome
 
 BOX, PIXEL = 32, 1.7
@@ -249,6 +251,20 @@ def test_a_file_is_written_back_in_its_own_frame(tmp_path, held, volume):
     write_mesh_pickle(tmp_path / "b.pkl", found, mask, mask, PIXEL)
     back = pickle.loads((tmp_path / "b.pkl").read_bytes())
     np.testing.assert_allclose(back["tm_points"], in_voxels(held)["tm_points"], atol=1e-5)
+
+
+def test_a_mesh_job_gives_cryosparc_its_own_frame_back(tmp_path, held):
+    (tmp_path / "prep").mkdir()
+    mask = (held["tm_tetraidx_map"] >= 0).astype(np.float32)
+    write_map(tmp_path / "prep" / "map.mrc", mask, pixel_size=PIXEL)
+    write_map(tmp_path / "prep" / "mask.mrc", mask, pixel_size=PIXEL)
+    given = write_pickle(tmp_path / "a.pkl", in_voxels(held))
+    (tmp_path / "job").mkdir()
+    for _ in make_mesh(MeshParams(prep=tmp_path / "prep", mesh=given), tmp_path / "job"):
+        pass
+    back = pickle.loads((tmp_path / "job" / "cryosparc_mesh.pkl").read_bytes())
+    for name in ("tm_points", "tm_cells", "tm_rweights", "tm_tetraidx_map"):
+        np.testing.assert_allclose(back[name], in_voxels(held)[name], atol=1e-5)
 
 
 @pytest.mark.parametrize(

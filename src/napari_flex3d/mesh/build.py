@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.meshfile import Calibration
 from napari_flex3d.mesh.connections import Connection, parse_connections
 from napari_flex3d.mesh.regular import regular_mesh
 from napari_flex3d.mesh.tetmesh import Ints, TetMesh
@@ -28,6 +29,8 @@ class Build:
         Segment of each voxel (n, n, n), grown over the mask, -1 in solvent.
     connections
         Segments that were asked to be joined; None when all that touch are.
+    calibration
+        How the file that the mesh was read from has its vertices, for writing them back; None for our own frame.
     """
 
     mesh: TetMesh
@@ -35,6 +38,7 @@ class Build:
     cell_index: Ints
     labels: Ints
     connections: list[Connection] | None = None
+    calibration: Calibration | None = None
 
 
 def lattice(mask: NDArray[np.bool_], pixel_size: float, cells: int) -> Build:

@@ -183,7 +183,7 @@ def _from_file(path: Path, density: Volume, mask: NDArray[np.bool_]) -> Build:
     missing = np.argwhere(mask & (index < 0))
     index[tuple(missing.T)] = found.locate(voxel_positions(missing, len(mask), density.pixel_size))[0]
     labels = np.where(mask, found.segment[index], -1).astype(np.int32)
-    return Build(found, found, index, labels)
+    return Build(found, found, index, labels, calibration=read.calibration)
 
 
 def _weighed(params: MeshParams, built: Build, density: Floats) -> Build:
@@ -219,7 +219,9 @@ def _write(out: Path, built: Build, density: Volume, soft: Floats) -> None:
     write_vtu(
         out / "mesh.vtu", made.vertices, made.cells, {"rigidity": made.rigidity, "segment": made.segment}
     )
-    arrays = MeshArrays(made.vertices, made.cells, made.rigidity, made.segment, built.cell_index)
+    arrays = MeshArrays(
+        made.vertices, made.cells, made.rigidity, made.segment, built.cell_index, built.calibration
+    )
     write_mesh_pickle(out / "cryosparc_mesh.pkl", arrays, soft > 0.5, soft, density.pixel_size)
 
 
