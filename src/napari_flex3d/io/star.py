@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_flex3d.io.columns import CHUNK, Texts
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.files import atomic
-from napari_flex3d.io.star_rows import Body, Part, parts, stamp_of
+from napari_flex3d.io.star_rows import SPECIAL, Body, Part, parts, stamp_of
 
 Columns = Mapping[str, Sequence[str]]
 
@@ -134,22 +134,33 @@ def _check_rows(path: Path, part: Part, places: list[int], rows: list[list[bytes
             f"{path} line {part.number + places[wrong]}: the table has {part.width} columns but this row has "
             f"{len(rows[wrong])} values. The file may be cut short."
         )
+    if _same_values(path, part, part.lines, rows, part.number):
+        return
+    for place, row in zip(places, rows, strict=True):  # the parser does not always name the line
+        number = part.number + place
+        if not _same_values(path, part, [part.lines[place]], [row], number):
+            raise InputError(f"{path} is no STAR file (line {number}: its values cannot be told apart).")
+    last = part.number + len(part.lines) - 1
+    raise InputError(
+        f"{path} is no STAR file (lines {part.number} to {last}: their values cannot be told apart)."
+    )
+
+
+def _same_values(path: Path, part: Part, lines: list[bytes], rows: list[list[bytes]], number: int) -> bool:
+    """Whether the parser sees the same values in some lines of a table."""
     header = [b"data_\n", b"loop_\n", *(b"_%d\n" % n for n in range(part.width))]
-
-    def parse(lines: list[bytes], number: int) -> "gemmi.cif.Document":
-        numbers = [number] * len(header) + list(range(number, number + len(lines)))
-        return _parse(path, b"".join([*header, *lines]), numbers)
-
+    numbers = [number] * len(header) + list(range(number, number + len(lines)))
+    raw = b"".join([*header, *lines])
     try:
-        count = parse(part.lines, part.number)[0][0].loop.length()
+        loop = _parse(path, raw, numbers)[0][0].loop
     except InputError:
-        for place in places:  # the parser does not always name the line
-            parse([part.lines[place]], part.number + place)
-        raise
-    if count != len(rows):
-        raise InputError(
-            f"{path} lines {part.number} to {part.number + len(part.lines) - 1}: {len(rows)} rows are seen as {count}."
-        )
+        if len(lines) == 1:
+            raise
+        return False
+    if loop.length() != len(rows):
+        return False
+    is_plain = not any(mark in raw for mark in SPECIAL)
+    return is_plain or [_unquoted(v).encode() for v in loop.values] == [v for row in rows for v in row]
 
 
 def _parse(path: Path, raw: bytes, numbers: Sequence[int]) -> "gemmi.cif.Document":
@@ -210,7 +221,10 @@ def _lines(columns: list[list[str]]) -> str:
 def _in_quotes(text: str) -> str:
     if text and not any(c.isspace() for c in text) and _AWKWARD.match(text) is None:
         return text
-    return f"'{text}'" if '"' in text else f'"{text}"'
+    for mark in "\"'":
+        if mark not in text and "\n" not in text:
+            return mark + text + mark
+    raise InputError(f"{text!r} cannot be written in a STAR file.")
 
 
 def _is_number(text: str) -> bool:

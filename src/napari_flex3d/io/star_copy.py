@@ -15,7 +15,7 @@ from napari_flex3d.io.star_rows import Part, parts
 IMAGE_NAME = "rlnImageName"
 
 _NUMBER = re.compile(rb"#\s*\d+")
-_WORD = re.compile(rb"""\s*('[^']*'(?=\s|$)|"[^"]*"(?=\s|$)|#.*|\S+)""")
+_WORD = re.compile(rb"""\s*('[^']*'(?=[\s#]|$)|"[^"]*"(?=[\s#]|$)|#.*|\S+)""")
 
 
 def copy_rows(
@@ -66,7 +66,7 @@ def copy_rows(
             else:
                 file.writelines(part.lines)
         file.writelines(header)
-    copy.check_complete()
+        copy.check_complete()
 
 
 def _particle_table(source: Path) -> int:

@@ -20,14 +20,15 @@ BOM = b"\xef\xbb\xbf"
 
 _MARKS = (b"_", b"data_", b"loop_")
 
-_TOKEN = re.compile(rb"""'[^']*'(?=\s|$)|"[^"]*"(?=\s|$)|#.*|\S+""")
-_SPECIAL = (b'"', b"'", b"#")
+_TOKEN = re.compile(rb"""'[^']*'(?=[\s#]|$)|"[^"]*"(?=[\s#]|$)|#.*|\S+""")
+SPECIAL = (b'"', b"'", b"#")
+"""Without these in it a line's values are what lies between blanks."""
 
 
 def values_of(lines: list[bytes]) -> list[list[bytes]]:
     """Values of each line without their quotes; a comment is none."""
     together = b"".join(lines)
-    if not any(mark in together for mark in _SPECIAL):
+    if not any(mark in together for mark in SPECIAL):
         return [line.split() for line in lines]
     return [
         [
