@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from napari_flex3d.images import Frame, Recorded
 from napari_flex3d.io.errors import InputWarning
 from napari_flex3d.io.relion import read_particles
+from napari_flex3d.io.table import Answers
 from napari_flex3d.ops.fourier import irfft2
 from napari_flex3d.ops.projection import place, project, rigid_body
 from napari_flex3d.particles import Optics
@@ -82,6 +84,16 @@ def subtracted(relion, folder, path, count):
     """What relion_particle_subtract takes away from images that hold weak noise, in the order of the file."""
     noise = np.random.default_rng(0).normal(0, 1e-3, (count, BOX, BOX)).astype(np.float32)
     write_mrc(folder / "stack.mrcs", noise, PIXEL, stack=True)
+    written, stacks = left_over(relion, folder, path)
+    origin = [int(name.partition("@")[0]) - 1 for name in written.columns["rlnImageOriginalName"]]
+    images = np.empty_like(noise, dtype=np.float64)
+    for row, (number, image) in enumerate(zip(written.stack, written.image, strict=True)):
+        images[origin[row]] = noise[origin[row]] - stacks[number][image]
+    return images
+
+
+def left_over(relion, folder, path):
+    """The table and the stacks that relion_particle_subtract writes when nothing is to be kept."""
     write_mrc(folder / "nothing.mrc", np.zeros((BOX,) * 3, np.float32), PIXEL)
     refine = (
         "--iter 1 --skip_align --ctf --particle_diameter 120 --K 1 --dont_check_norm --firstiter_cc --o ./run"
@@ -94,12 +106,7 @@ def subtracted(relion, folder, path, count):
     subtract = "--i ./run_it000_optimiser.star --mask nothing.mrc --o subtracted/"
     relion("relion_particle_subtract", folder, "--data", path.name, *subtract.split())
     written = read_particles(folder / "subtracted" / "particles_subtracted.star", check=False)
-    origin = [int(name.partition("@")[0]) - 1 for name in written.columns["rlnImageOriginalName"]]
-    stacks = [stack(folder / name) for name in written.stacks]
-    images = np.empty_like(noise, dtype=np.float64)
-    for row, (number, image) in enumerate(zip(written.stack, written.image, strict=True)):
-        images[origin[row]] = noise[origin[row]] - stacks[number][image]
-    return images
+    return written, [stack(folder / name) for name in written.stacks]
 
 
 def stack(path):
@@ -146,3 +153,42 @@ def test_the_cases_differ(tmp_path, density, name):
     """Each of them changes the images by more than the agreement above allows."""
     images = [ours(write(tmp_path, density, changed(60, case)), density) for case in ("plain", name)]
     assert correlations(*images).mean() < 0.9995 or abs(scale(*images) - 1) > 0.1
+
+
+def test_groups_of_other_pixels_and_boxes(relion, tmp_path, density):
+    """RELION's images of each group, read by us and brought to one grid, are our projections on that grid."""
+    star = changed(60, "groups")
+    sizes = {7: (64, 2.0), 3: (52, 2.5)}
+    for label in (
+        "rlnDefocusU",
+        "rlnDefocusV",
+    ):  # rings that leave the field come back in another place on another box
+        star["particles"][label] = [0.3 * value for value in star["particles"][label]]
+    star["optics"] |= {"rlnImageSize": [64, 52], "rlnImagePixelSize": [2.0, 2.5]}
+    groups = np.array(star["particles"]["rlnOpticsGroup"])
+    number = np.array([np.count_nonzero(groups[:i] == g) + 1 for i, g in enumerate(groups)])
+    names = [f"{n:06d}@stack{g}.mrcs" for n, g in zip(number, groups, strict=True)]
+    star["particles"] |= {"rlnClassNumber": [1] * 60, "rlnGroupNumber": [1] * 60, "rlnImageName": names}
+    path = write(tmp_path, density, star)
+    noise = np.random.default_rng(0)
+    for group, (box, pixel) in sizes.items():
+        faint = noise.normal(0, 1e-5, (np.count_nonzero(groups == group), box, box)).astype(np.float32)
+        write_mrc(tmp_path / f"stack{group}.mrcs", faint, pixel, stack=True)
+    written, stacks = left_over(relion, tmp_path, path)
+    origin = written.columns["rlnImageOriginalName"]
+    for group, (box, pixel) in sizes.items():
+        images = np.empty((np.count_nonzero(groups == group), box, box), np.float32)
+        for row, name in enumerate(origin):
+            place_, _, file = name.partition("@")
+            if file == f"stack{group}.mrcs":
+                images[int(place_) - 1] = -stacks[written.stack[row]][written.image[row]]
+        write_mrc(tmp_path / f"stack{group}.mrcs", images, pixel, stack=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        table = read_particles(path, Answers(map_grid=(BOX, PIXEL)))
+    assert (table.box_size, table.pixel_size) == (BOX, PIXEL)
+    images, _ = Recorded(table, Frame(BOX, BOX, BOX, PIXEL, radius=28)).take(np.arange(60))
+    agreement = correlations(ours(path, density), images.double().numpy())
+    for group in sizes:
+        print(f"group of {sizes[group]}: least correlation {agreement[groups == group].min():.6f}")
+    assert agreement.min() > 0.999
