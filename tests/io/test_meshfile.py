@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.meshfile import (
@@ -22,7 +20,6 @@ from napari_flex3d.io.meshfile import (
 from napari_flex3d.io.mrc import Volume, write_map
 from napari_flex3d.mesh import MeshParams
 from napari_flex3d.mesh import mesh as make_mesh
-from tests.io.mutations import BINARY, damaged, outcome
 
 BOX, PIXEL = 32, 1.7
 
@@ -379,18 +376,3 @@ def test_a_pickle_that_is_cut_short_is_refused(tmp_path, held, volume, share):
     (tmp_path / "a.pkl").write_bytes(raw[: int(share * len(raw))])
     with pytest.raises(InputError, match=r"a\.pkl is no plain mesh file, or damaged .* Copy it again"):
         read_mesh_file(tmp_path / "a.pkl", volume)
-
-
-@pytest.mark.parametrize("kind", ["npz", "pickle 2", "pickle 4"])
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_damaged_meshes_are_read_or_refused(tmp_path, held, volume, kind, data):
-    whole = tmp_path / "whole"
-    if not whole.exists():
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **held)
-        whole.write_bytes(
-            buffer.getvalue() if kind == "npz" else pickle.dumps(in_voxels(held), int(kind.split()[1]))
-        )
-    (tmp_path / "damaged").write_bytes(data.draw(damaged(whole.read_bytes(), BINARY)))
-    outcome(lambda: read_mesh_file(tmp_path / "damaged", volume))

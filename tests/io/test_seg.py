@@ -1,14 +1,11 @@
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.mrc import Volume, read_map
 from napari_flex3d.io.seg import read_seg
 from napari_flex3d.io.segments import read_segments
-from tests.io.mutations import BINARY, damaged, outcome
 
 PIXEL, CORNER = 2.0, (-10.0, 4.0, 6.0)
 
@@ -228,16 +225,6 @@ def test_the_cropped_real_segmentation_is_at_its_offset(fixtures):
     part = found.labels[z : z + 30, y : y + 27, x : x + 26]
     np.testing.assert_array_equal(part >= 0, seg.mask > 0)
     assert (found.labels >= 0).sum() == (seg.mask > 0).sum()
-
-
-@pytest.mark.parametrize("name", ["emd_1832.seg", "sfftk_cropped_test_data.seg"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_damaged_files_are_read_or_refused(fixtures, tmp_path, name, data):
-    path = tmp_path / "damaged.seg"
-    path.write_bytes(data.draw(damaged((fixtures / "seg" / name).read_bytes(), BINARY)))
-    volume = Volume(np.zeros((64,) * 3, np.float32), 5.7, (-182.4,) * 3)
-    outcome(lambda: read_segments(path, volume))
 
 
 def test_a_crash_of_the_reading_process_is_an_error_in_words(tmp_path, mask, volume, monkeypatch):

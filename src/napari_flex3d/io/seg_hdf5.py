@@ -21,6 +21,9 @@ _VERSION = 2
 _LARGEST_ID = 2**24  # Segger counts regions from 1
 _LARGEST_CHUNK = 2**28
 _MEMORY = 2**32
+_DAMAGE = (  # what h5py says of damaged bytes
+    *(OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, OverflowError, MemoryError),
+)
 
 
 def main() -> None:
@@ -87,16 +90,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             yield file
     except InputError:
         raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
-    ) as error:
+    except _DAMAGE as error:
         why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InputError(f"{path} is no Segger file, or damaged ({why}). Copy it again.") from None
 
@@ -112,7 +106,9 @@ def _check_format(path: Path, file: h5py.File) -> None:
 def _dataset(path: Path, file: h5py.File | h5py.Group, name: str) -> h5py.Dataset:
     """Array of that name whose numbers all lie in this file; reading it takes no more memory than it fills."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise InputError(f"{path} has no {name}; it holds {', '.join(sorted(file)[:20])}.")
+        raise InputError(
+            f"{path} has no {name}; it holds {', '.join(key[:40] for key in sorted(file)[:20])}."
+        )
     data = file[name]
     if not isinstance(data, h5py.Dataset) or data.shape is None or data.is_virtual or data.external:
         raise InputError(f"{path}: {name} is no array of this file.")

@@ -62,7 +62,10 @@ class _Array:
 
 
 class _Mark:
-    pass
+    """Where a list of entries begins on the stack."""
+
+
+_FRESH: dict[str, Any] = {"MARK": _Mark, "EMPTY_LIST": list, "EMPTY_DICT": dict}
 
 
 def read_plain_pickle(path: Path) -> dict[str, Any]:
@@ -114,6 +117,8 @@ class _Machine:
         stack = self._stack
         if name in _CONSTANTS:
             stack.append(_CONSTANTS[name])
+        elif name in _FRESH:
+            stack.append(_FRESH[name]())
         elif name in _TUPLES:
             stack.append(tuple(self._last(_TUPLES[name])))
         elif name in ("GLOBAL", "INST"):
@@ -145,9 +150,6 @@ class _Machine:
             taken.append(value)
         return taken[::-1]
 
-    def _do_mark(self) -> None:
-        self._stack.append(_Mark())
-
     def _do_memoize(self) -> None:
         self._memory[len(self._memory)] = self._stack[-1]
 
@@ -156,12 +158,6 @@ class _Machine:
 
     def _do_pop_mark(self) -> None:
         self._marked()
-
-    def _do_empty_list(self) -> None:
-        self._stack.append([])
-
-    def _do_empty_dict(self) -> None:
-        self._stack.append({})
 
     def _do_tuple(self) -> None:
         self._stack.append(tuple(self._marked()))
