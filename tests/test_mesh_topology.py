@@ -226,18 +226,17 @@ def test_points_outside_a_split_mesh_follow_one_segment_rigidly(bar):
 
 @pytest.mark.parametrize("connections", ["", "none"])
 def test_segment_volumes_of_emd_1832_agree_with_its_labels(fixtures, connections):
-    """Within one lattice cell on either side of every border."""
+    """Within one layer of voxels along every border, which is less than the lattice cell that is asked for."""
     density = read_map(fixtures / "map" / "emd_1832.map")
     read = read_segments(fixtures / "seg" / "emd_1832.seg", density)
     mask = read.labels >= 0
     built = segmented(lattice(mask, density.pixel_size, 20), read.labels, connections)
     found = np.where(mask, built.mesh.segment[built.cell_index], -1)
-    side = len(mask) / 20  # voxels along a lattice cell
     assert set(np.unique(found[mask])) == {85, 93, 97, 101, 103, 104}
     for segment in read.ids:
         own = built.labels == segment
         faces = sum(
             int((np.roll(own, step, axis) & mask & ~own).sum()) for axis in range(3) for step in (1, -1)
         )
-        assert abs(int((found == segment).sum()) - int(own.sum())) <= faces * side
-        assert (found[own] == segment).mean() > 0.75
+        assert abs(int((found == segment).sum()) - int(own.sum())) <= faces
+        assert (found[own] == segment).mean() > 0.9

@@ -109,7 +109,7 @@ def suggest_connections(borders: Mapping[Connection, int], volumes: Mapping[int,
             if parent in reached and child not in reached
         ]
         if not steps:
-            return _breadth_first(pairs)
+            return _breadth_first(sorted(pairs))
         _, parent, child = max(steps, key=lambda s: (s[0], -s[1], -s[2]))
         pairs.append((parent, child))
         reached.add(child)

@@ -12,7 +12,7 @@ from napari_flex3d.ops.projection import Body
 
 
 def elastic_modes(mesh: TetMesh, mass: Tensor, count: int = 120) -> Tensor:
-    """Softest elastic modes of the mesh, (M, P * 3); the first six are its rigid motions.
+    """Softest elastic modes of the mesh, (M, P * 3); the first are the rigid motions of its parts, six of each.
 
     Eigenvectors of the rigidity energy at rest in the metric of the mass, scaled to the same energy, so that soft
     motions are the easiest to learn; rigid motions, which cost nothing, are as large as the softest that does.
@@ -24,7 +24,7 @@ def elastic_modes(mesh: TetMesh, mass: Tensor, count: int = 120) -> Tensor:
     mass
         Density carried by each vertex (P).
     count
-        How many at most.
+        How many at most besides the rigid ones.
     """
     rest, cells = torch.from_numpy(mesh.vertices), torch.from_numpy(mesh.cells)
     inverse, volume = shape_gradients(rest, cells)
@@ -32,9 +32,10 @@ def elastic_modes(mesh: TetMesh, mass: Tensor, count: int = 120) -> Tensor:
     inertia = diags(np.repeat((mass / mass.sum()).double().numpy(), 3)).tocsc()
     size = energy.shape[0]
     below = -1e-3 * energy.diagonal().sum() / inertia.diagonal().sum() / size
-    found = min(count + 6, size - 2)
+    rigid = 6 * (int(mesh.components().max()) + 1)
+    found = min(count + rigid, size - 2)
     value, mode = eigsh(energy, k=found, M=inertia, sigma=below, v0=np.ones(size))
-    softest = max(value[6], 0.05 * value[-1])  # parts that touch nothing have more than six free motions
+    softest = max(value[min(rigid, found - 1)], 0.05 * value[-1])  # hinges between parts are free, too
     return torch.from_numpy((mode / np.sqrt(value.clip(min=softest))).T.copy()).float()
 
 

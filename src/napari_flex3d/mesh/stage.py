@@ -139,7 +139,7 @@ def mesh(params: MeshParams, out: Path) -> Generator[Progress, None, dict[str, A
         summary["cell_size_A"] = len(soft) * density.pixel_size / params.cells
     if len(facts) > 1:
         summary |= _joints(out, built, density, facts)
-    for text in _warned(built, facts, given, soft > 0.5):
+    for text in _warned(built, facts, given, soft > 0.5, params.mesh is not None):
         warnings.warn(text, InputWarning, stacklevel=2)
     for text in _said(built, facts, summary):
         yield Progress(3, 4, text)
@@ -243,11 +243,11 @@ def _joints(out: Path, built: Build, density: Volume, facts: list[SegmentFacts])
 
 
 def _warned(
-    built: Build, facts: list[SegmentFacts], given: Segments | None, mask: NDArray[np.bool_]
+    built: Build, facts: list[SegmentFacts], given: Segments | None, mask: NDArray[np.bool_], from_file: bool
 ) -> Iterator[str]:
     """What can be used but should be known."""
     parts = int(built.whole.components().max()) + 1
-    if parts > 1:
+    if parts > 1 and not from_file:
         yield (
             f"The mesh has {parts} parts that share no face; they move independently. "
             "Remove islands from the mask, or use fewer cells, if that is not meant."
