@@ -7,8 +7,10 @@ from napari.layers import Layer
 
 from napari_flex3d.io.mrc import write_map, write_stack
 from napari_flex3d.ui import sample
+from napari_flex3d.ui.docks import DataDock
 from napari_flex3d.ui.layers import ImageList
 from napari_flex3d.ui.reader import get_reader
+from napari_flex3d.ui.session import Session
 
 STAR = """
 data_optics
@@ -65,6 +67,69 @@ def test_particles_of_a_star_file_come_in_its_order(tmp_path):
     np.testing.assert_array_equal(np.asarray(star[0]), images[order].astype(np.float32))
     np.testing.assert_array_equal(layer(stack_data).data[5], images[5])
     np.testing.assert_allclose(layer(star).scale, (1, 2.5, 2.5))
+
+
+def test_particles_of_cryosparc_come_in_their_order(tmp_path):
+    images = np.random.default_rng(1).normal(size=(6, 16, 16)).astype(np.float16)
+    with write_stack(tmp_path / "p.mrcs", 16, 2.5) as stack:
+        stack.append(images)
+    order = [4, 1, 5]
+    path = write_cs(tmp_path / "J1_particles.cs", order)
+    (data,) = get_reader(str(path))(str(path))
+    np.testing.assert_array_equal(np.asarray(data[0]), images[order].astype(np.float32))
+    np.testing.assert_allclose(layer(data).scale, (1, 2.5, 2.5))
+    (tmp_path / "Program.cs").write_text("class Program {}")
+    assert get_reader(str(tmp_path / "Program.cs")) is None
+
+
+def write_cs(path, order):
+    number = [(name, "f4") for name in ("accel_kv", "cs_mm", "amp_contrast", "df1_A")]
+    fields = [("uid", "u8"), ("blob/path", "S6"), ("blob/idx", "u4"), ("blob/psize_A", "f4")]
+    fields += [(f"ctf/{name}", kind) for name, kind in number]
+    fields += [("alignments3D/pose", "f4", (3,)), ("alignments3D/shift", "f4", (2,))]
+    rows = np.zeros(len(order), fields)
+    rows["uid"], rows["blob/path"], rows["blob/idx"], rows["blob/psize_A"] = order, b"p.mrcs", order, 2.5
+    rows["ctf/accel_kv"], rows["ctf/df1_A"] = 300, 10000
+    with path.open("wb") as file:
+        np.save(file, rows)
+    return path
+
+
+@pytest.mark.parametrize("name", ["p.star", "J1_particles.cs"])
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_particle_file_that_is_dropped_is_put_into_the_form(qtbot, viewer, tmp_path, name, earlier):
+    """Also where the file was opened before the first dock."""
+    with write_stack(tmp_path / "p.mrcs", 16, 2.5) as stack:
+        stack.append(np.random.default_rng(1).normal(size=(3, 16, 16)))
+    if name.endswith(".cs"):
+        write_cs(tmp_path / name, [0, 1])
+    else:
+        rows = [f"{i:06d}@p.mrcs 1 0 0 0 0 0 10000 10000 0" for i in (1, 2)]
+        (tmp_path / name).write_text(STAR + "\n".join(rows) + "\n")
+
+    def drop():
+        (data,) = get_reader(str(tmp_path / name))(str(tmp_path / name))
+        viewer.add_layer(layer(data))
+
+    if earlier:
+        drop()
+    session = Session(viewer, project=tmp_path / "project")
+    dock = DataDock(session)
+    qtbot.addWidget(dock)
+    session.prepare()
+    qtbot.waitUntil(lambda: dock.panel.form is not None, timeout=60000)
+    if not earlier:
+        drop()
+    qtbot.waitUntil(lambda: dock.panel.form.value_of("particles") == tmp_path / name)
+    session.end()
+
+
+def test_images_of_several_boxes_are_shown_about_their_centres():
+    stacks = [np.arange(36.0).reshape(1, 6, 6), np.arange(16.0).reshape(1, 4, 4)]
+    small = ImageList(stacks[::-1], np.array([0, 1]), np.array([0, 0]))
+    np.testing.assert_array_equal(small[1], stacks[0][0, 1:5, 1:5])
+    large = ImageList(stacks, np.array([0, 1]), np.array([0, 0]))
+    np.testing.assert_array_equal(large[1][1:5, 1:5], stacks[1][0])
 
 
 def test_images_are_read_one_by_one_like_an_array():

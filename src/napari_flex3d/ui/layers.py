@@ -8,7 +8,7 @@ import numpy as np
 from napari.utils import Colormap
 
 from napari_flex3d.io.mrc import Volume, open_stack, read_layout, read_map
-from napari_flex3d.io.relion import read_particles
+from napari_flex3d.io.particle_files import read_any_particles
 from napari_flex3d.io.stacks import find_stacks
 from napari_flex3d.ui.grid import UNITS, Grid
 from napari_flex3d.ui.isosurface import cut, default_contour
@@ -60,7 +60,18 @@ class ImageList:
         return np.asarray(self[:], dtype=dtype)
 
     def _one(self, row: int) -> np.ndarray:
-        return np.asarray(self._stacks[self._stack[row]][self._image[row]], np.float32)
+        image = np.asarray(self._stacks[self._stack[row]][self._image[row]], np.float32)
+        return image if image.shape == self.shape[1:] else _on_box(image, self.shape[-1])
+
+
+def _on_box(image: np.ndarray, box: int) -> np.ndarray:
+    """Cut or pad an image about its centre pixel, for stacks of several optics groups."""
+    n = len(image)
+    if n > box:
+        first = n // 2 - box // 2
+        return image[first : first + box, first : first + box]
+    before = box // 2 - n // 2
+    return np.pad(image, (before, box - n - before), mode="mean")
 
 
 def grid_of(volume: Volume) -> Grid:
@@ -94,8 +105,8 @@ def stack_layer(path: Path) -> LayerData:
 
 
 def particles_layer(path: Path) -> LayerData:
-    """Give the images of a particle star file as an Image layer, in the order of its rows."""
-    table = read_particles(path, check=False)  # images can be looked at without poses
+    """Give the images of a particle star file or of a CryoSPARC dataset as an Image layer, in its order."""
+    table = read_any_particles(path, check=False)  # images can be looked at whatever else is wrong
     places = find_stacks(path, [str(stack) for stack in table.stacks], None)
     stacks = [open_stack(stack) for stack in places]
     return _particle_layer(ImageList(stacks, table.stack, table.image), table.pixel_size, path)

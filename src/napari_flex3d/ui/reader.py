@@ -1,8 +1,9 @@
-"""Reader for napari: maps, particle stacks, particle star files and job folders."""
+"""Reader for napari: maps, particle stacks, particle files of RELION and CryoSPARC, and job folders."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from napari_flex3d.io.cs import is_cs
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.ui.layers import JOB_KEY, LayerData, map_layer, particles_layer, stack_layer
 
@@ -10,6 +11,7 @@ Reader = Callable[[str | Sequence[str]], list[LayerData]]
 
 MAPS = (".mrc", ".map", ".mrc.gz", ".map.gz", ".mrc.bz2", ".map.bz2")
 STACKS = (".mrcs",)
+PARTICLES = (".star", ".cs")
 
 
 def get_reader(path: str | Sequence[str]) -> Reader | None:
@@ -18,8 +20,10 @@ def get_reader(path: str | Sequence[str]) -> Reader | None:
     name = first.name.lower()
     if first.is_dir():
         return read if (first / "job.json").is_file() else None
-    if not name.endswith((*MAPS, *STACKS, ".star")):
+    if not name.endswith((*MAPS, *STACKS, *PARTICLES)):
         return None
+    if name.endswith(".cs") and not is_cs(first):
+        return None  # C# sources have this ending too
     if name.endswith(".star") and "data_" not in _beginning(first):
         return None
     return read
@@ -35,7 +39,7 @@ def _read_one(path: Path) -> list[LayerData]:
     name = path.name.lower()
     if path.is_dir():
         return _read_job(path)
-    if name.endswith(".star"):
+    if name.endswith(PARTICLES):
         return [particles_layer(path)]
     if name.endswith(STACKS):
         return [stack_layer(path)]

@@ -20,6 +20,7 @@ from napari_flex3d.ui.layers import FILE_KEY, JOB_KEY, grid_of
 from napari_flex3d.ui.run import StageRun
 
 ORDER = tuple(stage.name for stage in STAGES)
+PARTICLES = (".star", ".cs")
 FOLLOW_INTERVAL = 1000
 """Milliseconds between two looks at a job that runs elsewhere."""
 
@@ -85,6 +86,8 @@ class Session(QObject):
         self._timer.timeout.connect(self.follow)
         self.files: dict[str, Path] = {}
         self._explorer: Any = None
+        for layer in viewer.layers:  # opened before the first dock
+            self._note(layer.metadata)
         viewer.layers.events.inserted.connect(self._on_layer)
         app = QApplication.instance()
         if app is not None:
@@ -188,7 +191,9 @@ class Session(QObject):
 
     def _on_layer(self, event: Any) -> None:
         """Tell the docks that a file or a job folder was opened in the viewer, by menu or by drop."""
-        metadata = event.value.metadata
+        self._note(event.value.metadata)
+
+    def _note(self, metadata: Mapping[str, Any]) -> None:
         if JOB_KEY in metadata:
             job = Path(metadata[JOB_KEY])
             if job.resolve() not in self.current.values():
@@ -196,7 +201,7 @@ class Session(QObject):
         elif FILE_KEY in metadata:
             path = Path(metadata[FILE_KEY])
             if path.suffix != ".mrcs":
-                kind = "particles" if path.suffix == ".star" else "map"
+                kind = "particles" if path.suffix in PARTICLES else "map"
                 self.files[kind] = path
                 self.file_dropped.emit(kind, path)
 

@@ -62,6 +62,7 @@ class Docks:
         with contextlib.suppress(AttributeError):
             window.resizeDocks([self._frames["Data"]], [WIDTH + 20], Qt.Orientation.Horizontal)
         session.want_monitor.connect(self.open_monitor)
+        session.file_dropped.connect(lambda kind, _: self.select("Data") if kind == "particles" else None)
         self.select("Data")
 
     def select(self, name: str) -> None:
