@@ -162,8 +162,9 @@ def take_views(
         if not len(part):
             continue
         some = for_noise(recorded, part)
-        power += noise_power(whole[some], recorded.around(part[some], edge=4.0)).sum(0)
-        seen += int(some.sum())
+        if some.any():
+            power += noise_power(whole[some], recorded.around(part[some], edge=4.0)).sum(0)
+            seen += int(some.sum())
         images.append(shrink(crop(whole, frame.crop_box), box))
         kept.append(part)
     if not kept:
@@ -212,8 +213,9 @@ def write_images(
                 full.append(cropped.numpy())
                 train.append(shrink(cropped, frame.train_box).numpy())
                 some = is_counted[rows]
-                power += noise_power(images[some], recorded.around(rows[some], edge=4.0)).sum(0)
-                seen += int(some.sum())
+                if some.any():
+                    power += noise_power(images[some], recorded.around(rows[some], edge=4.0)).sum(0)
+                    seen += int(some.sum())
             yield Progress(int(rows[-1]) + 1, len(table))
         if spoilt.any():
             raise InputError(_about_spoilt(table, np.flatnonzero(spoilt)))
