@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import warnings
+from itertools import permutations
 
 import mrcfile
 import numpy as np
@@ -136,6 +137,76 @@ def test_big_endian_files_are_read(tmp_path):
             file.set_data(data)
     assert (tmp_path / "a.mrcs").read_bytes()[212] == 0x11
     assert_array_equal(open_stack(tmp_path / "a.mrcs"), data)
+
+
+def raw_mrc(path, data, mode, order, *, stamp=True, axes=(1, 2, 3), nstart=(0, 0, 0)):
+    """A file put together byte by byte, in either byte order; ``data`` is [section, row, column]."""
+    header = bytearray(1024)
+
+    def put(word, values, kind="i4"):
+        values = np.asarray(values, order + kind).tobytes()
+        header[4 * (word - 1) : 4 * (word - 1) + len(values)] = values
+
+    put(1, data.shape[::-1])
+    put(4, mode)
+    put(5, nstart)
+    counts = np.zeros(3, int)
+    counts[np.array(axes) - 1] = data.shape[::-1]  # mx, my, mz follow x, y, z
+    put(8, counts)
+    put(11, 2.0 * counts, "f4")
+    put(14, (90, 90, 90), "f4")
+    put(17, axes)
+    if stamp:
+        header[208:216] = b"MAP " + (b"DD\0\0" if order == "<" else b"\x11\x11\0\0")
+    path.write_bytes(bytes(header) + data.astype(data.dtype.newbyteorder(order)).tobytes())
+    return path
+
+
+MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+
+
+@pytest.mark.parametrize("stamp", [True, False])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_number_type_in_either_byte_order_with_and_without_stamp(tmp_path, mode, order, stamp):
+    low = 0 if mode == 6 else -100
+    data = np.random.default_rng(mode).integers(low, 100, (4, 4, 4)).astype(MODES[mode])
+    path = raw_mrc(tmp_path / "a.mrc", data, mode, order, stamp=stamp)
+    assert_array_equal(read_map(path).data, data.astype(np.float32))
+    assert read_map(path).pixel_size == 2.0
+    assert_array_equal(open_stack(path), data)
+
+
+@pytest.mark.parametrize("axes", list(permutations((1, 2, 3))))
+def test_every_order_of_axes_gives_z_y_x(tmp_path, axes):
+    """The file's columns, rows and sections run along the axes that mapc, mapr and maps name (1 is x)."""
+    density = np.random.default_rng(0).normal(size=(4, 6, 8)).astype("f4")  # z, y, x
+    turned = density.transpose([3 - axis for axis in axes[::-1]])  # sections, rows, columns
+    start = np.array([-1, -2, -3])  # of x, y, z
+    path = raw_mrc(tmp_path / "a.mrc", turned, 2, "<", axes=axes, nstart=start[np.array(axes) - 1])
+    back = read_map(path)
+    assert_array_equal(back.data, density)
+    assert back.origin == (-2.0, -4.0, -6.0)
+
+
+def test_bytes_of_imod_that_are_unsigned_are_read_so(tmp_path):
+    data = np.arange(64, dtype="i1").reshape(4, 4, 4) * 4  # 128 and more are negative as signed bytes
+    path = raw_mrc(tmp_path / "a.mrc", data, 0, "<")
+    assert read_map(path).data.min() < 0
+    patch(path, 152, (1146047817).to_bytes(4, "little"))  # IMOD's stamp, its flag of signed bytes not set
+    assert_array_equal(read_map(path).data.ravel(), 4.0 * np.arange(64))
+    patch(path, 156, (1).to_bytes(4, "little"))
+    assert read_map(path).data.min() < 0
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2"])
+def test_compressed_stacks_are_refused_in_words(tmp_path, stack, ending):
+    path = tmp_path / f"stack.mrcs{ending}"
+    path.write_bytes(stack.read_bytes())
+    with pytest.raises(InputError) as caught:
+        open_stack(path)
+    expected = f"{path}: compressed stacks cannot be read in place; decompress it first."
+    assert str(caught.value) == expected
 
 
 def test_symmetry_records_are_skipped(stack):

@@ -24,6 +24,7 @@ _MODES: dict[int, str] = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _REFUSED = {3: "complex int16", 4: "complex float32", 101: "4 bit"}
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 _HEADER_BYTES = 1024
+_IMOD_STAMP = 1146047817
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def read_layout(path: Path) -> Layout:
     if mode not in _MODES:
         name = _REFUSED.get(mode, "unknown")
         raise InputError(f"{path}: MRC mode {mode} ({name}) is not supported; convert to float32.")
-    dtype = np.dtype(_MODES[mode]).newbyteorder(header.dtype["nx"].byteorder)
+    kind = "u1" if mode == 0 and _is_unsigned(raw, header) else _MODES[mode]
+    dtype = np.dtype(kind).newbyteorder(header.dtype["nx"].byteorder)
     offset = _HEADER_BYTES + max(int(header.nsymbt), 0)
     if path.suffix not in _OPENERS:
         _check_length(path, offset, shape, dtype, path.stat().st_size)
@@ -256,12 +258,22 @@ def _first_bytes(path: Path, count: int) -> bytes:
 
 
 def _decode(raw: bytes) -> Any:
-    """Decode in the byte order of the machine stamp, or else the one in which the mode makes sense."""
+    """Decode in the byte order of the machine stamp, or else the one in which the size makes sense."""
     little = np.frombuffer(raw, HEADER_DTYPE.newbyteorder("<"))
     big = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(">"))
     stamp = raw[212]
-    swapped = stamp == 0x11 or (stamp != 0x44 and int(big["mode"][0]) in _MODES and int(big["mode"][0]) != 0)
+    swapped = stamp == 0x11 or (stamp != 0x44 and _is_sensible(big) and not _is_sensible(little))
     return (big if swapped else little).view(np.recarray)[0]
+
+
+def _is_sensible(header: Any) -> bool:
+    return all(0 < int(header[side][0]) < 2**16 for side in ("nx", "ny"))
+
+
+def _is_unsigned(raw: bytes, header: Any) -> bool:
+    """Whether IMOD wrote the bytes as 0 to 255: its stamp is there and its flag of signed bytes is not."""
+    stamp, flags = np.frombuffer(raw, np.dtype("i4").newbyteorder(header.dtype["nx"].byteorder), 2, 152)
+    return bool(stamp == _IMOD_STAMP and not flags & 1)
 
 
 def _check_length(
