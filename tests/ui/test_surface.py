@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from napari.layers.utils.plane import ClippingPlane
 
+from napari_flex3d.ops.surfaces import vertex_normals
 from napari_flex3d.ui import surface
 from napari_flex3d.ui.grid import Grid
 from napari_flex3d.ui.isosurface import CarriedSurface, cut, default_contour
-from napari_flex3d.ops.surfaces import vertex_normals
 from napari_flex3d.ui.surface import FlexSurface
 
 
