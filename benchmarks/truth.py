@@ -43,6 +43,9 @@ def latents_and_motion(truth: dict[str, np.ndarray], train: Path) -> None:
     moved = np.stack([model.move(reference, z) for z in mean])
     error, motion = displacement_error(moved, true, truth["ca_moving"].astype(bool))
     print(f"displacement error of the moving atoms  {error:.3f} of {motion:.3f} Å = {error / motion:.1%}")
+    about = (x - x.mean(1, keepdims=True) for x in (moved, true))  # a common shift belongs to the pose
+    error, motion = displacement_error(*about, np.ones(true.shape[1], dtype=bool))
+    print(f"that of all atoms about their mean  {error:.3f} of {motion:.3f} Å = {error / motion:.1%}")
 
 
 def maps(truth: dict[str, np.ndarray], folder: Path, job: Path) -> None:

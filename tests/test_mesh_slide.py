@@ -16,7 +16,10 @@ from scipy.spatial import cKDTree
 from napari_flex3d.fit.state import RIGIDITY_UNIT
 from napari_flex3d.mesh import voxel_positions
 from napari_flex3d.mesh.build import lattice, segmented
+from napari_flex3d.model import load_model
 from napari_flex3d.ops.elasticity import shape_gradients, stiffness
+from napari_flex3d.stages import build_mesh, prepare, stage_named, train_model
+from napari_flex3d.synthetic import displacement_error, write_sample
 from napari_flex3d.synthetic.imaging import solvent_mask
 from napari_flex3d.synthetic.protein import move, pseudo_protein
 
@@ -62,3 +65,25 @@ def test_only_a_split_mesh_lets_two_blocks_slide(blocks):
     assert _missed(regular.mesh, atoms, true) > 0.5
     assert _missed(joined.mesh, atoms, true) > 0.5
     assert _missed(split.mesh, atoms, true) < 0.05
+
+
+@pytest.mark.slow
+def test_training_recovers_the_slide_on_a_split_mesh_only(tmp_path):
+    """The whole way from particles, blocks told apart by the chains of the model."""
+    made = write_sample(tmp_path / "set", kind="slide", particles=1500, box=48, pixel_size=4.0, snr=0.1)
+    inputs = {"particles": made.particles, "map": made.map, "mask": made.mask}
+    prep = prepare(stage_named("prep").params(**inputs), tmp_path / "prep").folder
+    missed = {}
+    for name, more in {"regular": {}, "split": {"segments": made.model, "connections": "none"}}.items():
+        params = stage_named("mesh").params(prep=prep, **more)
+        mesh = build_mesh(params, tmp_path / f"mesh_{name}").folder
+        params = stage_named("train").params(mesh=mesh, latent_dims=1, epochs=8)
+        model = load_model(train_model(params, tmp_path / f"train_{name}").folder)
+        centres = [model.latents[made.state == s].mean(0) for s in range(len(made.angles))]
+        moved = np.stack([model.move(made.coordinates[made.reference], z) for z in centres])
+        about = [x - x.mean(1, keepdims=True) for x in (moved, made.coordinates)]
+        error, motion = displacement_error(*about, np.ones(len(made.moving), bool))
+        missed[name] = error / motion
+    print(missed)
+    assert missed["regular"] > 0.5
+    assert missed["split"] < 0.15

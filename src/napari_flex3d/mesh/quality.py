@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_flex3d.io.mrc import Volume
+from napari_flex3d.mesh.build import Build
 from napari_flex3d.mesh.connections import Connection
 from napari_flex3d.mesh.tetmesh import Floats, Ints, TetMesh
 from napari_flex3d.mesh.topology import borders
@@ -29,6 +30,9 @@ FEW_SHARED = 8
 
 FROZEN = 0.3
 """A segment with more of its vertices in common with rigid ones cannot move much."""
+
+MENTIONED = 10
+"""So many pairs that are free to slide are named."""
 
 EMPTY = 0.05
 """Segments with less of the dense scale on average hold no density."""
@@ -82,21 +86,14 @@ def shape_quality(mesh: TetMesh) -> Floats:
 
 
 def segment_facts(
-    mesh: TetMesh,
-    cell_index: Ints,
-    labels: Ints,
-    density: Volume,
-    contour: float,
-    names: Mapping[int, str],
+    built: Build, density: Volume, contour: float, names: Mapping[int, str]
 ) -> list[SegmentFacts]:
     """Facts of every segment of a mesh, in the order of their numbers.
 
     Parameters
     ----------
-    mesh
+    built
         The mesh.
-    cell_index, labels
-        Cell and grown label of each voxel (n, n, n).
     density
         The map.
     contour
@@ -104,6 +101,7 @@ def segment_facts(
     names
         Names of segments that have one.
     """
+    mesh, cell_index, labels = built.mesh, built.cell_index, built.labels
     inside = cell_index >= 0
     owner = mesh.segment[cell_index[inside]]
     voxel = density.pixel_size**3
@@ -137,20 +135,10 @@ def pieces(of: NDArray[np.bool_]) -> NDArray[np.float64]:
     return share[share >= 0.01]
 
 
-def describe(mesh: TetMesh, whole: TetMesh, segments: list[SegmentFacts]) -> dict[str, Any]:
-    """Facts of a mesh for its summary.
-
-    Parameters
-    ----------
-    mesh
-        As it will be used.
-    whole
-        The same before it was split.
-    segments
-        From `segment_facts`.
-    """
+def describe(built: Build, segments: list[SegmentFacts]) -> dict[str, Any]:
+    """Facts of a mesh for its summary; ``segments`` from `segment_facts`."""
+    mesh = built.mesh
     quality = shape_quality(mesh)
-    joined, touching = borders(mesh).shared(), borders(whole).shared()
     return {
         "vertices": len(mesh.vertices),
         "cells": len(mesh.cells),
@@ -158,18 +146,24 @@ def describe(mesh: TetMesh, whole: TetMesh, segments: list[SegmentFacts]) -> dic
         "worst_shape": float(quality.min()),
         "slivers": int((quality < SLIVER).sum()),
         "volume_A3": {str(s.id): s.volume_A3 for s in segments},
-        "shared_vertices": {f"{a} and {b}": n for (a, b), n in joined.items()},
-        "touching_not_joined": {f"{a} and {b}": n for (a, b), n in touching.items() if (a, b) not in joined},
+        "shared_vertices": {f"{a} and {b}": n for (a, b), n in borders(mesh).shared().items()},
+        "touching_not_joined": {f"{a} and {b}": n for (a, b), n in _free_pairs(built)},
         "segments": [asdict(s) for s in segments],
     }
 
 
-def advice(mesh: TetMesh, whole: TetMesh, segments: list[SegmentFacts]) -> Iterator[str]:
-    """Sentences about what will go wrong with a mesh of several segments; parameters as for `describe`."""
+def _free_pairs(built: Build) -> list[tuple[Connection, int]]:
+    """Segments that touch but are not joined, with the vertices of their border, the widest first."""
+    joined = borders(built.mesh).shared()
+    touching = borders(built.whole).shared()
+    return sorted(((p, n) for p, n in touching.items() if joined.get(p, 0) < n), key=lambda each: -each[1])
+
+
+def advice(built: Build, segments: list[SegmentFacts]) -> Iterator[str]:
+    """Sentences about what will go wrong with a mesh of several segments (`segment_facts`)."""
     if len(segments) < 2:
         return
-    met = borders(mesh)
-    joined = met.shared()
+    joined = borders(built.mesh).shared()
     rigid = {s.id for s in segments if s.rigidity >= RIGID}
     for s in segments:
         held_by = {a if b == s.id else b for a, b in joined if s.id in (a, b)} & rigid
@@ -190,7 +184,8 @@ def advice(mesh: TetMesh, whole: TetMesh, segments: list[SegmentFacts]) -> Itera
                 f"Segment {s.id} is too small for the lattice: it has {s.cells} cells and can hardly bend. Use more "
                 "cells, or give it to a neighbour."
             )
-    for (a, b), count in joined.items():
+    for a, b in built.connections or []:
+        count = joined[_pair(a, b)]
         if count < FEW_SHARED:
             yield (
                 f"Segments {a} and {b} share {count} vertices only, so they are joined loosely. Use more cells, or "
@@ -198,12 +193,25 @@ def advice(mesh: TetMesh, whole: TetMesh, segments: list[SegmentFacts]) -> Itera
             )
 
 
-def free_pairs(mesh: TetMesh, whole: TetMesh) -> Iterator[str]:
-    """Sentences about segments that touch without being joined."""
-    joined = borders(mesh).shared()
-    for (a, b), count in borders(whole).shared().items():
-        if (a, b) not in joined:
-            yield f"Segments {a} and {b} touch ({count} vertices) and are not joined: they may slide or part."
+def news(built: Build, segments: list[SegmentFacts]) -> Iterator[str]:
+    """Sentences about each segment (`segment_facts`), what is joined, and what is free to slide."""
+    if len(segments) < 2:
+        return
+    for s in segments:
+        name = f" ({s.name})" if s.name else ""
+        rigid = ", rigid" if s.rigidity >= RIGID else ""
+        yield (
+            f"Segment {s.id}{name}: {s.cells} cells, {s.volume_A3 / 1000:.1f} nm³, "
+            f"{s.mass_kDa:.0f} kDa above the contour{rigid}"
+        )
+    joined = borders(built.mesh).shared()
+    for a, b in built.connections or []:
+        yield f"Segments {a} and {b} are joined: {joined[_pair(a, b)]} vertices in common"
+    free = _free_pairs(built)
+    for (a, b), count in free[:MENTIONED]:
+        yield f"Segments {a} and {b} touch ({count} vertices) and are not joined: they may slide or part"
+    if len(free) > MENTIONED:
+        yield f"{len(free) - MENTIONED} more pairs touch and are not joined; summary.json lists them"
 
 
 def odd_segments(labels: Ints, given: Collection[int], kept: Collection[int]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from napari_flex3d.mesh.connections import suggest_connections, write_connection
 from napari_flex3d.mesh.labels import Proposal, proposed_segments, segments_from_file
 from napari_flex3d.mesh.picture import draw_mesh
 from napari_flex3d.mesh.proposal import contour_of
-from napari_flex3d.mesh.quality import SegmentFacts, advice, describe, free_pairs, odd_segments, segment_facts
+from napari_flex3d.mesh.quality import SegmentFacts, advice, describe, news, odd_segments, segment_facts
 from napari_flex3d.mesh.tetmesh import Floats, TetMesh, voxel_positions
 from napari_flex3d.mesh.topology import borders
 from napari_flex3d.mesh.weights import RIGID, parse_segments, read_weights, rigidity_weights
@@ -130,10 +130,8 @@ def mesh(params: MeshParams, out: Path) -> Generator[Progress, None, dict[str, A
     yield Progress(2, 4, f"{len(built.mesh.vertices)} vertices, {len(built.mesh.cells)} cells")
     draw_mesh(out / "mesh.png", built.mesh, built.cell_index, density)
     contour = contour_of(density.data, soft > 0.5)
-    facts = segment_facts(
-        built.mesh, built.cell_index, built.labels, density, contour, given.names if given else {}
-    )
-    summary = describe(built.mesh, built.whole, facts) | {"mass_contour": contour}
+    facts = segment_facts(built, density, contour, given.names if given else {})
+    summary = describe(built, facts) | {"mass_contour": contour}
     summary |= {"mask_share": float((soft > 0.5).mean())}
     if not params.mesh:
         summary["cell_size_A"] = len(soft) * density.pixel_size / params.cells
@@ -141,8 +139,11 @@ def mesh(params: MeshParams, out: Path) -> Generator[Progress, None, dict[str, A
         summary |= _joints(out, built, density, facts)
     for text in _warned(built, facts, given, soft > 0.5, params.mesh is not None):
         warnings.warn(text, InputWarning, stacklevel=2)
-    for text in _said(built, facts, summary):
+    for text in news(built, facts):
         yield Progress(3, 4, text)
+    if len(facts) > 1 and built.connections is None and not params.mesh:
+        tree = summary["suggested_connections"]
+        yield Progress(3, 4, f"All segments that touch are joined. A tree that joins them: {tree}")
     with atomic(out / "summary.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=1))
     return summary
@@ -255,25 +256,7 @@ def _warned(
     if given:
         inside = np.where(mask, given.labels, -1).astype(np.int32)
         yield from odd_segments(inside, given.ids, [s.id for s in facts])
-    yield from advice(built.mesh, built.whole, facts)
-
-
-def _said(built: Build, facts: list[SegmentFacts], summary: dict[str, Any]) -> Iterator[str]:
-    """What a person may want to know of the segments."""
-    if len(facts) < 2:
-        return
-    for s in facts:
-        name = f" ({s.name})" if s.name else ""
-        rigid = ", rigid" if s.rigidity >= RIGID else ""
-        yield (
-            f"Segment {s.id}{name}: {s.cells} cells, {s.volume_A3 / 1000:.1f} nm³, "
-            f"{s.mass_kDa:.0f} kDa above the contour{rigid}"
-        )
-    for pair, count in summary["shared_vertices"].items():
-        yield f"Segments {pair} are joined: {count} vertices in common"
-    yield from free_pairs(built.mesh, built.whole)
-    if built.connections is None:
-        yield f"All segments that touch are joined. A tree that joins them: {summary['suggested_connections']}"
+    yield from advice(built, facts)
 
 
 def _mask(params: MeshParams, density: Volume) -> Floats:
