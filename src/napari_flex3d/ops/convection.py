@@ -22,6 +22,8 @@ _REACH = 16
 _ROWS = 8
 """Rows whose recursions run side by side, since one alone waits for its own last number."""
 
+_DEAD = np.float32(1e-30)
+
 # no_type_check keeps the shape checks of the tests out of what numba compiles.
 _compile = numba.njit(cache=True, nogil=True, boundscheck=False, fastmath=True)
 _exact = numba.njit(cache=True, nogil=True, boundscheck=False)  # NaN is told from numbers
@@ -230,6 +232,13 @@ def _sharpen_columns(thread, threads, window, ratio, scale):
 
 @_compile
 @no_type_check
+def _or_zero(value):
+    """The value, or zero where it has all but died out: numbers below the least normal one are very slow."""
+    return value if abs(value) > _DEAD else np.float32(0)
+
+
+@_compile
+@no_type_check
 def _solve(rows, ratio, scale):
     """Solve (1, 4, 1) / 6 along the first axis for all columns at once, in place."""
     size, width = rows.shape
@@ -237,10 +246,10 @@ def _solve(rows, ratio, scale):
         rows[0, x] *= scale[0]
     for n in range(1, size):
         for x in range(width):
-            rows[n, x] = rows[n, x] * scale[n] - rows[n - 1, x] * ratio[n]
+            rows[n, x] = _or_zero(rows[n, x] * scale[n] - rows[n - 1, x] * ratio[n])
     for n in range(size - 2, -1, -1):
         for x in range(width):
-            rows[n, x] -= ratio[n] * rows[n + 1, x]
+            rows[n, x] = _or_zero(rows[n, x] - ratio[n] * rows[n + 1, x])
 
 
 @_compile
@@ -252,7 +261,7 @@ def _solve_along(rows, ratio, scale):
         rows[r, 0] *= scale[0]
     for n in range(1, size):
         for r in range(count):
-            rows[r, n] = rows[r, n] * scale[n] - rows[r, n - 1] * ratio[n]
+            rows[r, n] = _or_zero(rows[r, n] * scale[n] - rows[r, n - 1] * ratio[n])
     for n in range(size - 2, -1, -1):
         for r in range(count):
-            rows[r, n] -= ratio[n] * rows[r, n + 1]
+            rows[r, n] = _or_zero(rows[r, n] - ratio[n] * rows[r, n + 1])
