@@ -10,17 +10,21 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from napari_flex3d import stages
+from napari_flex3d import room, stages
+from napari_flex3d.fit import begin, set_up
+from napari_flex3d.fit.levels import LARGEST_ERROR, level_at, noise_amplitude
 from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.mrc import read_map
 from napari_flex3d.io.star import read_star
 from napari_flex3d.jobs import read_job
-from napari_flex3d.mesh import MeshParams
+from napari_flex3d.latents import Scene
+from napari_flex3d.mesh import MeshParams, TetMesh
 from napari_flex3d.model import load_model
-from napari_flex3d.ops.fourier import radii
+from napari_flex3d.ops.fourier import cropped, radii
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
 from napari_flex3d.synthetic import displacement_error, write_sample
-from napari_flex3d.train import TrainParams, diagnose
+from napari_flex3d.train import TrainParams, diagnose, train_mask
 
 BOX = 32
 
@@ -156,6 +160,52 @@ def test_nothing_beyond_the_training_limit_is_read(mesh_job, tmp_path, monkeypat
     first, second = load_model(tmp_path / "first"), load_model(tmp_path / "second")
     np.testing.assert_array_equal(second.standard, first.standard)
     np.testing.assert_array_equal(second.canonical, first.canonical)
+
+
+@pytest.fixture(scope="module")
+def started(mesh_job):
+    """Setup and first state of a training."""
+    particles = Particles.open(mesh_job.parent / "prep")
+    density = read_map(mesh_job.parent / "prep" / "map_train.mrc")
+    mask = train_mask(mesh_job, density)
+    setup = set_up(particles, TetMesh.load(mesh_job / "mesh.npz"), mask, 0.05, params(mesh_job, epochs=9))
+    return setup, begin(setup, (density.data * mask * particles.map_scale).astype("f4"), 6, 64)
+
+
+def test_early_epochs_see_the_same_images_with_fewer_voxels(started):
+    """The map on a smaller grid, without its empty voxels, gives the frequencies of the whole map's images."""
+    setup, state = started
+    early, late = level_at(setup, state, 0), level_at(setup, state, 3)
+    assert early.box_size < late.box_size < BOX
+    assert len(early.body.order) < len(setup.body.order) / 2
+    assert 0 < early.error <= LARGEST_ERROR
+    assert late.values is None
+    rows = np.arange(20)
+    small = setup.particles.batch(rows, box=early.box_size).times(early.amplitude)
+    whole = setup.particles.batch(rows).times(noise_amplitude(setup, early.limit))
+    inside = cropped(whole.transform, early.box_size)
+    torch.testing.assert_close(small.transform, inside, rtol=1e-4, atol=1e-4)
+    scene = Scene(early.values, early.body, early.box_size, early.pixel_size, oversampling=early.oversampling)
+    full = Scene(state.values, setup.body, BOX, setup.particles.pixel_size)
+    found, exact = scene.images(small, None), cropped(full.images(whole, None), early.box_size)
+    error = (found - exact).abs().square().sum((-2, -1)) / exact.abs().square().sum((-2, -1))
+    assert float(error.max().sqrt()) < early.error + 0.02
+
+
+def test_a_training_that_does_not_fit_is_refused_before_it_starts(mesh_job, tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "available_memory", lambda: 100_000_000)
+    with pytest.raises(InputError, match=r"train needs about .* of memory, 0.1 GB are free"):
+        stages.train_model(params(mesh_job), tmp_path / "train")
+
+
+def test_batches_are_read_ahead_in_order(started):
+    particles = started[0].particles
+    parts = [np.array([5, 2, 390]), np.array([7]), np.array([1, 0])]
+    for (rows, batch), expected in zip(particles.batches(parts, box=20), parts, strict=True):
+        assert rows is expected
+        alone = particles.batch(rows, box=20)
+        assert torch.equal(batch.transform, alone.transform)
+        assert torch.equal(batch.transfer, alone.transfer)
 
 
 def test_too_few_particles_are_refused(sample, tmp_path):

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from napari_flex3d.jobs import Job, read_job
     from napari_flex3d.mesh import MeshParams
     from napari_flex3d.model import FlexModel, load_model
+    from napari_flex3d.planning import plan
     from napari_flex3d.prep import PrepParams
     from napari_flex3d.progress import Progress
     from napari_flex3d.reconstruct import ReconstructParams
@@ -29,6 +30,7 @@ __all__ = [
     "build_mesh",
     "generate_series",
     "load_model",
+    "plan",
     "prepare",
     "read_job",
     "reconstruct_maps",
@@ -44,6 +46,7 @@ _HOMES = {
     "reconstruct": ["ReconstructParams"],
     "model": ["FlexModel", "load_model"],
     "jobs": ["Job", "read_job"],
+    "planning": ["plan"],
     "progress": ["Progress"],
     "stages": ["prepare", "build_mesh", "train_model", "generate_series", "reconstruct_maps"],
 }

@@ -25,6 +25,8 @@ from napari_flex3d.ops.fourier import resample3
 from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
 from napari_flex3d.particles import Particles
 from napari_flex3d.progress import Progress
+from napari_flex3d.room import check as check_room
+from napari_flex3d.room import of_training, sizes_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,15 +135,17 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     Raises
     ------
     InputError
-        If the device is not there, or there are too few particles.
+        If the device is not there, there are too few particles, or memory or disk are too small.
     """
     _check_device(params.device)
     prep = input_of(params.mesh, "prep")
+    sizes = sizes_of(params.mesh, params.latent_dims)
+    check_room("train", of_training(sizes, params.epochs), sizes, out)
     particles = Particles.open(prep, "train")
     if len(particles) < 20:
         raise InputError(f"{prep} has {len(particles)} particles; training needs at least 20.")
     density = read_map(prep / "map_train.mrc")
-    mask = _mask(params.mesh, density)
+    mask = train_mask(params.mesh, density)
     yield Progress(0, 0, f"{len(particles)} particles, {int(mask.sum())} voxels: tying voxels to the mesh")
     setup = set_up(particles, TetMesh.load(params.mesh / "mesh.npz"), mask, params.held_out / 100, params)
     scaled = density.data * mask * particles.map_scale
@@ -188,7 +192,7 @@ def _check_device(device: str) -> None:
         raise InputError(f"device = {device}: this version trains on the CPU only. Use device = auto or cpu.")
 
 
-def _mask(mesh: Path, density: Volume) -> NDArray[np.bool_]:
+def train_mask(mesh: Path, density: Volume) -> NDArray[np.bool_]:
     """Mask of the mesh job at the training box."""
     with np.load(mesh / "mesh.npz", allow_pickle=False) as file:
         soft = torch.from_numpy(file["mask_soft"]).float()
@@ -240,6 +244,12 @@ def _in_words(metrics: dict[str, float], epochs: int) -> str:
         f"epoch {metrics['epoch']:.0f} of {epochs}: flexible {metrics['loss']:.2f}, rigid {metrics['rigid_loss']:.2f}, "
         f"held out {metrics['loss_held_out']:.2f} and {metrics['rigid_loss_held_out']:.2f}; "
         f"motion {metrics['displacement_rms']:.2f} Å rms, {metrics['displacement_max']:.1f} Å at most"
+        + (
+            f"; {metrics['voxels']:.0f} voxels at box {metrics['box']:.0f}, the empty ones left out change an image by "
+            f"{metrics['left_out_error']:.1%} at most"
+            if metrics["left_out_error"]
+            else ""
+        )
     )
 
 

@@ -88,6 +88,14 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
     _add_job(report, "JOB", "Any job; those it was made from are included.")
     report.add_argument("-o", "--out", type=Path, default=Path("report.html"), metavar="FILE.html")
     report.set_defaults(command=_report)
+    plan = commands.add_parser(
+        "plan", help="Predict time, memory and disk of the next stages on this machine, before anything starts."
+    )
+    _add_job(plan, "JOB", "A prep, mesh or training job.")
+    plan.add_argument("--latent-dims", type=int, default=2, metavar="N", help="Of the training (default 2).")
+    plan.add_argument("--epochs", type=int, default=16, metavar="N", help="Of the training (default 16).")
+    plan.add_argument("--json", action="store_true", help="Print the plan as JSON.")
+    plan.set_defaults(command=_plan)
     view = commands.add_parser("view", help="Open napari, with a job if one is given.")
     _add_job(view, "JOB", "Any job, also a running one.", nargs="?")
     view.set_defaults(command=_view)
@@ -174,6 +182,26 @@ def _report(arguments: argparse.Namespace) -> int:
 
     report(arguments.job, arguments.out)
     print(arguments.out)
+    return DONE
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from napari_flex3d.planning import plan
+    from napari_flex3d.room import in_words
+
+    planned = plan(arguments.job, latent_dims=arguments.latent_dims, epochs=arguments.epochs)
+    if arguments.json:
+        print(json.dumps(plain(planned.to_record()), indent=1, ensure_ascii=False))
+        return DONE
+    print(f"{'stage':12s} {'time':>10s} {'memory':>10s} {'disk':>10s} {'GPU memory':>11s}")
+    for stage in planned.stages:
+        took = "-" if stage.seconds != stage.seconds else duration(stage.seconds)
+        sizes = f"{in_words(stage.memory):>10s} {in_words(stage.disk):>10s} {in_words(stage.device_memory):>11s}"
+        print(f"{stage.stage:12s} {took:>10s} {sizes}")
+    for stage in planned.stages:
+        if stage.refusal:
+            print(f"{stage.stage} does not fit: it {stage.refusal}")
+    print(f"Free here: {in_words(planned.memory)} of memory, {in_words(planned.disk)} of disk.")
     return DONE
 
 

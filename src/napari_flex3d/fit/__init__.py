@@ -16,7 +16,7 @@ from napari_flex3d.model import LATENT_BORDER, FlowGenerator
 from napari_flex3d.ops.elasticity import deformation_gradient, inverted_cells, rigidity_energy
 from napari_flex3d.particles import ParticleBatch
 
-__all__ = ["RESOLUTION_LIMIT", "Fit", "Setup", "begin", "fit", "latent_scale", "set_up"]
+__all__ = ["RESOLUTION_LIMIT", "Fit", "Setup", "begin", "early_epochs", "fit", "latent_scale", "set_up"]
 
 RIGIDITY_SAMPLE = 4
 """Particles of a batch on which the rigidity energy is evaluated; it is smooth in the latent, so few will do."""
@@ -47,7 +47,7 @@ def fit(setup: Setup, state: Fit) -> Generator[tuple[int, int, dict[str, float]]
     level = density = None
     while state.epoch < params.epochs:
         epoch = state.epoch
-        if level is None or epoch <= early_epochs(params):
+        if level is None or epoch <= early_epochs(params.epochs):
             level = level_at(setup, state, epoch)
         if level.values is None and density is None:
             density = DensitySteps(setup, level)

@@ -11,7 +11,7 @@ from napari_flex3d.ops.fourier import multiplicity
 PARTICLES_A_STEP = 64
 """Particles whose gradients are gathered before the maps move: a step costs four transforms of a volume."""
 
-PARTICLES_FOR_WEIGHTS = 20_000
+PARTICLES_FOR_WEIGHTS = 10_000
 """Particles from which the Fourier weights are taken; of more, evenly spaced ones."""
 
 

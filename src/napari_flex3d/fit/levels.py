@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_flex3d.fit.state import Fit, FitParams, Setup
+from napari_flex3d.fit.state import Fit, Setup
 from napari_flex3d.mesh import voxel_positions
 from napari_flex3d.ops.fourier import cropped, multiplicity, radii, resample3, shells, soft_edge
 from napari_flex3d.ops.projection import Body, fine_box, place, project, rigid_body
@@ -24,7 +24,7 @@ EARLY_LIMIT = 0.3
 NEGLIGIBLE = (1e-3, 3e-4, 1e-4)
 """Shares of the density's sum of squares that a held map may lose, tried in this order."""
 
-LARGEST_ERROR = 0.05
+LARGEST_ERROR = 0.02
 """Relative change of any image that leaving voxels out may make."""
 
 SMALLEST_GRID = 24
@@ -73,15 +73,15 @@ class Level:
         }
 
 
-def early_epochs(params: FitParams) -> int:
+def early_epochs(epochs: int) -> int:
     """Epochs during which the map is held and everything is coarse."""
-    return max(1, params.epochs // 3)
+    return max(1, epochs // 3)
 
 
 def level_at(setup: Setup, state: Fit, epoch: int) -> Level:
     """Level of an epoch: it follows from the epoch and the map alone, so a resumed run makes the same."""
     params, n = setup.params, setup.particles.box_size
-    early = early_epochs(params)
+    early = early_epochs(params.epochs)
     limit = RESOLUTION_LIMIT
     if epoch < early:
         limit = FIRST_LIMIT + (EARLY_LIMIT - FIRST_LIMIT) * epoch / early
