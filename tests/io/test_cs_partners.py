@@ -48,8 +48,12 @@ def test_the_description_of_an_export_names_the_file(spread):
     lines = ["group:", "  name: particles", "results:"]
     for field, name in (("alignments3D", spread.name), ("blob", "J7_012_rest.cs"), ("ctf", "J7_012_rest.cs")):
         lines += [f"  {field}:", f"    metafile: '>{name}'", "    num_items: 60"]
-    (spread.parent / "J7_particles.csg").write_text("\n".join(lines) + "\n")
+    description = spread.parent / "J7_particles.csg"
+    description.write_text("\n".join(lines) + "\n")
     assert len(read_any_particles(spread)) == 60
+    with pytest.raises(InputError) as caught:
+        read_any_particles(description)
+    assert str(caught.value) == f"{description} describes an export. Give its particles, {spread.name}."
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "{", '{"output_results": [3, {"metafiles": 4}]}'])

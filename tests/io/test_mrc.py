@@ -216,6 +216,11 @@ def test_symmetry_records_are_skipped(stack):
     assert open_stack(stack)[2, 7, 7] == 191
 
 
+def test_symmetry_records_that_are_announced_but_not_there_are_not_missed(stack):
+    patch(stack, 92, (160).to_bytes(4, "little"))
+    assert open_stack(stack)[2, 7, 7] == 191
+
+
 def test_a_stack_that_was_cut_short_is_refused_with_both_sizes(stack):
     raw = stack.read_bytes()
     stack.write_bytes(raw[:-100])

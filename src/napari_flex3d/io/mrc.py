@@ -96,7 +96,10 @@ def read_layout(path: Path) -> Layout:
     dtype = np.dtype(kind).newbyteorder(header.dtype["nx"].byteorder)
     offset = _HEADER_BYTES + max(int(header.nsymbt), 0)
     if path.suffix not in _OPENERS:
-        _check_length(path, offset, shape, dtype, path.stat().st_size)
+        size = path.stat().st_size
+        if size == _HEADER_BYTES + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
+            offset = _HEADER_BYTES  # some files announce symmetry records that they do not have (EMD-1042)
+        _check_length(path, offset, shape, dtype, size)
     return Layout(path, header, shape, dtype, offset)
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from napari_flex3d.io.cs import is_cs, read_cs_particles
+from napari_flex3d.io.cs.partners import particle_file_of
+from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.relion import read_particles
 from napari_flex3d.io.table import Answers, ParticleTable
 
@@ -24,6 +26,10 @@ def read_any_particles(path: Path, answers: Answers | None = None, *, check: boo
     InputError, Question
         For everything in the file that is wrong or missing.
     """
+    if path.suffix == ".csg" and path.is_file():
+        raise InputError(
+            f"{path} describes an export. Give its particles, {particle_file_of(path) or 'a .cs file'}."
+        )
     return (read_cs_particles if is_cs_file(path) else read_particles)(path, answers, check=check)
 
 

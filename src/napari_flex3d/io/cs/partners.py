@@ -27,6 +27,12 @@ def find_partners(path: Path, names: Collection[str]) -> list[Path]:
     return _of_job(path) or _of_export(path) or _by_name(path)
 
 
+def particle_file_of(description: Path) -> str:
+    """Name of the particle file that the ``.csg`` of an export describes; empty where it names none."""
+    named = [Path(name).name for name in _METAFILE.findall(description.read_text(errors="replace"))]
+    return next((name for name in named if "passthrough" not in name), "")
+
+
 def job_name(path: Path) -> str:
     """Job that a file is of: ``cryosparc_P12_J24`` of ``cryosparc_P12_J24_001_particles.cs``."""
     name = re.match(r".*?J\d+(?=_)", path.name.lstrip(">"))
