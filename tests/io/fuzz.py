@@ -58,12 +58,15 @@ class Target:
         What is done to them.
     read
         Reads a path all the way to the numbers.
+    examples
+        Of the short run in the tests.
     """
 
     originals: Callable[[Path], list[bytes]]
     suffix: str
     mutations: Sequence[Mutation]
     read: Callable[[Path], object]
+    examples: int = 40
 
 
 def files(*names: str) -> Callable[[Path], list[bytes]]:
@@ -171,6 +174,7 @@ TARGETS: dict[str, Target] = {
         ".seg",
         BINARY,
         lambda path: read_segments(path, Volume(np.zeros((64,) * 3, np.float32), 5.7, (-182.4,) * 3)),
+        examples=8,  # a process each
     ),
 }
 

@@ -9,19 +9,22 @@ from tests.io.mutations import damaged
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(data=st.data())
-def test_damaged_files_are_read_or_refused(fixtures, tmp_path, name, data):
+def test_damaged_files_are_read_or_refused(fixtures, tmp_path, name):
     target = TARGETS[name]
     originals = target.originals(fixtures)
-    original = originals[data.draw(st.integers(0, len(originals) - 1))]
-    examine(target, data.draw(damaged(original, target.mutations)), tmp_path)
+
+    @settings(
+        max_examples=target.examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(st.sampled_from(originals).flatmap(lambda data: damaged(data, target.mutations)))
+    def attack(data):
+        examine(target, data, tmp_path)
+
+    attack()
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -14,10 +14,12 @@ from napari_flex3d.ops.fsc import fsc
 from napari_flex3d.ops.projection import rigid_body
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams, prep
-from napari_flex3d.reconstruct import Problem, _weight, solve
 from tests.conftest import write_mrc
 from tests.relion.conftest import BOX, PIXEL, write
 from tests.relion.test_projection import changed, ours
+
+problem = pytest.importorskip("napari_flex3d.reconstruct.problem")
+solvers = pytest.importorskip("napari_flex3d.reconstruct.solvers")
 
 COUNT = 500
 NOISE = 3.0
@@ -49,8 +51,9 @@ def our_map(folder, path):
     mask = ball(26) > 0.5
     points = voxel_positions(np.argwhere(mask.numpy()), BOX, PIXEL)
     body = rigid_body(torch.from_numpy(points).float())
-    problem = Problem(particles, np.arange(len(particles)), body, None, _weight(particles))
-    values = result_of(solve(problem, mask, 10))
+    rows, weight = np.arange(len(particles)), problem.noise_weight(particles)
+    rigid = problem.Problem(particles, rows, body, None, weight)
+    values = result_of(solvers.solve(rigid, solvers.method_named("cg", rigid, 0.5), 10))
     inside = torch.zeros(len(values))
     inside[body.order] = values
     volume = torch.zeros(mask.shape)
