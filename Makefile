@@ -32,7 +32,7 @@ lint: setup
 
 relion: setup
 	command -v relion_project || { apt-get update -q && apt-get install -y -q --no-install-recommends relion; }
-	$(BIN)/python -m pytest tests/relion
+	$(BIN)/python -m pytest -s tests/relion
 
 docs-parameters: setup
 	$(BIN)/python docs/write_parameters.py
