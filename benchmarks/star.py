@@ -12,6 +12,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,15 @@ def table(path: Path) -> None:
     read_particles(path, check=False)
 
 
+def halved(path: Path) -> None:
+    from napari_flex3d.io.halves import split_halves
+    from napari_flex3d.io.relion import read_particles
+
+    particles = read_particles(path, check=False)
+    some = particles.take(np.random.default_rng(0).permutation(len(particles))[: len(particles) // 2])
+    split_halves(replace(some, half=np.full(len(some), -1, np.int8)), 0)
+
+
 def written(path: Path) -> None:
     from napari_flex3d.io.columns import Texts
     from napari_flex3d.io.relion import particle_columns, read_particles
@@ -114,6 +124,7 @@ def gemmi_whole(path: Path) -> None:
 TASKS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "gemmi": ("plain gemmi, the whole file, numbers as floats", gemmi_whole),
     "table": ("particle table", table),
+    "halved": ("particle table, half of it taken, new half sets", halved),
     "written": ("particle table, and particles.star written", written),
     "chosen": ("every second row copied, a latent added", chosen),
 }

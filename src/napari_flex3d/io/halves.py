@@ -28,7 +28,7 @@ def split_halves(table: ParticleTable, seed: int) -> tuple[ParticleTable, bool]:
             InputWarning,
             stacklevel=2,
         )
-    named = set(table.half.tolist()) == {0, 1}
+    named = set(np.unique(table.half).tolist()) == {0, 1}
     low, high = np.full((2, source_image.max() + 1), 2), np.full(source_image.max() + 1, -1)
     if named:
         low = np.full(source_image.max() + 1, 2)
@@ -50,9 +50,11 @@ def split_halves(table: ParticleTable, seed: int) -> tuple[ParticleTable, bool]:
 
 def _sources(table: ParticleTable) -> NDArray[np.intp]:
     """Number of the recorded image that each particle is from."""
-    images = np.stack([table.stack, table.image]) if table.source_particle is None else table.source_particle
-    _, number = np.unique(images, axis=-1, return_inverse=True)
-    return number.ravel()
+    place = table.stack * (int(table.image.max()) + 1) + table.image
+    _, number = np.unique(
+        place if table.source_particle is None else table.source_particle, return_inverse=True
+    )
+    return number
 
 
 def _balanced(unit: NDArray[np.intp], seed: int) -> NDArray[np.int8]:

@@ -159,8 +159,9 @@ def read_csv(path: Path, choose: Callable[[list[str]], list[str]]) -> dict[str, 
                 try:
                     values.extend([float(row[place]) for place in places])
                 except ValueError:
-                    for name, place in zip(names, places, strict=True):
-                        parse_numbers(f"{path} data row {number},", name, [row[place]])
+                    raise InputError(
+                        f"{path} row {number}: {_no_number(row, names, places)} is no number."
+                    ) from None
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -171,6 +172,16 @@ def read_csv(path: Path, choose: Callable[[list[str]], list[str]]) -> dict[str, 
         else np.empty((0, len(names)))
     )
     return dict(zip(names, columns.T, strict=True))
+
+
+def _no_number(row: list[str], names: list[str], places: list[int]) -> str:
+    """Name the first value that is none."""
+    for name, place in zip(names, places, strict=True):
+        try:
+            float(row[place])
+        except ValueError:
+            return f'{name} = "{row[place]}"'
+    return "a value"
 
 
 def _numbered(
