@@ -205,6 +205,7 @@ def test_images_of_both_contrasts_are_turned_by_their_own_sign(sample, tmp_path)
     columns = sample.cs_columns()
     columns["alignments3D/alpha"][:] = 1
     columns["blob/sign"][::3] = -1
+    columns["blob/sign"][1] = 0  # unsaid: as it is
     (sample.folder / "stack.mrcs").unlink()
     sample.images[::3] *= -1
     assert command(tmp_path / "both", sample.write_cs(columns), sample.write_map()) == 0

@@ -107,7 +107,7 @@ class Recorded:
         self.is_on_grid = np.array(same)[table.group]
         """(N) whether an image is on the table's grid as it was recorded."""
         both = {1, -1} <= set(np.unique(table.contrast).tolist())
-        self._turn = table.contrast if both else None
+        self._turn = np.where(table.contrast == 0, 1, table.contrast) if both else None
 
     def take(self, rows: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.bool_]]:
         """Images (B, box, box) of some rows, and which of them are constant or not finite."""

@@ -1,13 +1,14 @@
 """What prep reads: the particles wanted, map and mask on their grid."""
 
 import re
+import warnings
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_flex3d.io.consensus import mirrored, on_grid, read_mask
-from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.mrc import Volume
 from napari_flex3d.io.particle_files import read_any_particles
 from napari_flex3d.io.table import Answers, ParticleTable
@@ -48,6 +49,11 @@ def map_and_mask(params: PrepParams, own: Volume, table: ParticleTable) -> tuple
     volume = on_grid(params.map, own, table.box_size, table.pixel_size, resample=params.resample_map)
     mask = _mask(params, own, volume)
     if params.flip_hand:
+        warnings.warn(
+            "Map and mask are mirrored in z; all results have this hand, and atomic models must have it too.",
+            InputWarning,
+            stacklevel=2,
+        )
         return replace(volume, data=mirrored(volume.data)), mirrored(mask)
     return volume, mask
 
