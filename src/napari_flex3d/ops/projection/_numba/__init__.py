@@ -28,7 +28,7 @@ def spread(values: Tensor, vertices_px: Tensor, body: "Body", box: int, fine: in
     """Grids (B, fine, fine) of values (N) at the voxels of vertices (B, P, 2)."""
     grids = values.new_empty(len(vertices_px), fine, fine)
     on_threads(
-        kernels.spread, *_arrays(values, vertices_px * (fine / box), body), grids.numpy(), most=len(grids)
+        kernels.spread, *arrays(values, vertices_px * (fine / box), body), grids.numpy(), most=len(grids)
     )
     return grids
 
@@ -45,13 +45,13 @@ def gather(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Adjoint of `spread`: gradients for the values (N) and for the vertices (B, P, 2), each if wanted."""
     images, voxels = len(vertices_px), len(values)
-    arrays = *_arrays(values, vertices_px * (fine / box), body), gradient.contiguous().numpy()
-    to_values = values.new_zeros(torch.get_num_threads(), len(arrays[0]) if for_values else 0)
+    read = *arrays(values, vertices_px * (fine / box), body), gradient.contiguous().numpy()
+    to_values = values.new_zeros(torch.get_num_threads(), len(read[0]) if for_values else 0)
     if not for_vertices:
-        on_threads(kernels.gather_values, *arrays, to_values.numpy(), most=images)
+        on_threads(kernels.gather_values, *read, to_values.numpy(), most=images)
         return to_values[:, :voxels].sum(0), None
     to_vertices = torch.zeros_like(vertices_px, memory_format=torch.contiguous_format)
-    on_threads(kernels.gather_both, *arrays, to_values.numpy(), to_vertices.numpy(), most=images)
+    on_threads(kernels.gather_both, *read, to_values.numpy(), to_vertices.numpy(), most=images)
     return to_values[:, :voxels].sum(0) if for_values else None, to_vertices.mul_(fine / box)
 
 
@@ -62,12 +62,12 @@ def tangent(
     batch, directions = directions_px.shape[:2]
     grids = values.new_empty(batch, 1 + directions, fine, fine)
     scaled = (directions_px * (fine / box)).contiguous().numpy()
-    arrays = _arrays(values, vertices_px * (fine / box), body)
-    on_threads(kernels.tangent, *arrays, scaled, grids.numpy(), most=batch)
+    read = arrays(values, vertices_px * (fine / box), body)
+    on_threads(kernels.tangent, *read, scaled, grids.numpy(), most=batch)
     return grids
 
 
-def _arrays(values: Tensor, vertices: Tensor, body: "Body") -> tuple[Array, Array, Array, Array, Array]:
+def arrays(values: Tensor, vertices: Tensor, body: "Body") -> tuple[Array, Array, Array, Array, Array]:
     """What all kernels read; values and weights go on with zeros: whole blocks, and for weights a load beyond."""
     more = -len(values) % BLOCK
     return (

@@ -150,8 +150,9 @@ def spread(thread, threads, values, vertices, cells, offsets, shares, grids):
     row, length = m + PAD, len(values) // STREAMS
     xs, ys, at = np.zeros(BLOCK + LANES, kind), np.zeros(BLOCK + LANES, kind), np.empty(BLOCK, np.int32)
     us, ws, _, _ = _four_arrays(kind)
+    tile = np.empty((m + 3) * row, kind)
     for i in range(thread, len(grids), threads):
-        tile = np.zeros((m + 3) * row, kind)
+        tile[:] = 0
         cell = _streams(offsets, length)
         for start in range(0, length, RUN):
             _place_runs(vertices[i], cells, offsets, shares, cell, start, length, xs, ys)
@@ -174,8 +175,9 @@ def tangent(thread, threads, values, vertices, cells, offsets, shares, direction
     xs, ys, at = np.zeros(BLOCK + LANES, kind), np.zeros(BLOCK + LANES, kind), np.empty(BLOCK, np.int32)
     us, dus, ws, dws = _four_arrays(kind)
     along_x, along_y, _, _ = _four_arrays(kind)
+    tiles = np.empty((1 + count, (m + 3) * row), kind)
     for i in range(thread, len(grids), threads):
-        tiles = np.zeros((1 + count, (m + 3) * row), kind)
+        tiles[:] = 0
         cell = _streams(offsets, length)
         for start in range(0, length, RUN):
             _place_runs(vertices[i], cells, offsets, shares, cell, start, length, xs, ys)
