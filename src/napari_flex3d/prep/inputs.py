@@ -11,13 +11,12 @@ from napari_flex3d.io.consensus import mirrored, on_grid, read_mask
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.mrc import Volume
 from napari_flex3d.io.particle_files import read_any_particles
+from napari_flex3d.io.relion.labels import ANGLES
 from napari_flex3d.io.table import Answers, ParticleTable
 from napari_flex3d.ops.mask import automatic_mask
 from napari_flex3d.prep.params import PrepParams
 
 Floats = NDArray[np.float32]
-
-_POSE_COLUMNS = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 
 
 def read_table(params: PrepParams, own: Volume) -> ParticleTable:
@@ -39,7 +38,7 @@ def read_table(params: PrepParams, own: Volume) -> ParticleTable:
     if params.negate_shifts:
         table = replace(table, shift=-table.shift)
     if params.invert_rotations:
-        kept = {label: values for label, values in table.columns.items() if label not in _POSE_COLUMNS}
+        kept = {label: values for label, values in table.columns.items() if label not in ANGLES}
         table = replace(table, rotation=table.rotation.transpose(0, 2, 1), columns=kept)
     return table
 

@@ -1,8 +1,8 @@
-"""RELION's particle tables, version 3.0 to 5, in our conventions."""
+"""Reading RELION's particle tables, version 3.0 to 5."""
 
 import warnings
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_flex3d.io.checks import checked
-from napari_flex3d.io.columns import Texts, formatted, without_known
+from napari_flex3d.io.columns import without_known
 from napari_flex3d.io.errors import InputError, InputWarning, Question
 from napari_flex3d.io.grids import on_one_grid, with_pixel_sizes
+from napari_flex3d.io.relion.groups import read_group, warn_states
+from napari_flex3d.io.relion.labels import ANGLES, ASKED, RECORDED_BOX, RECORDED_PIXEL
 from napari_flex3d.io.star import Columns, parse_integer, parse_numbers, read_star
 from napari_flex3d.io.table import (
     Answers,
@@ -23,20 +25,10 @@ from napari_flex3d.io.table import (
     OpticsGroup,
     ParticleTable,
 )
-from napari_flex3d.ops.rotations import from_euler, to_euler
+from napari_flex3d.ops.rotations import from_euler
 
-_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _SUBTOMOGRAM = ("rlnTomoParticleName", "rlnCtfImage", "rlnCoordinateZ")
 _GROUP_PIXEL = ("rlnImagePixelSize", "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
-_RECORDED_PIXEL, _RECORDED_BOX = "flexPixelSize", "flexImageSize"
-"""Our columns of the optics table: pixel and box of the recorded images, where prep brought them to others."""
-_OF_PREP = (_RECORDED_PIXEL, _RECORDED_BOX, "flexImageName", "flexSourceRow")
-_ASKED = {  # label: the answer's name, what RELION assumes when it is missing
-    "rlnVoltage": ("voltage", 200),
-    "rlnSphericalAberration": ("spherical_aberration", 0),
-    "rlnAmplitudeContrast": ("amplitude_contrast", 0),
-}
-_ZERNIKE_COUNTS = {"rlnOddZernike": (2, 6, 12, 20), "rlnEvenZernike": (1, 4, 9, 16)}
 
 
 def read_particles(path: Path, answers: Answers | None = None, *, check: bool = True) -> ParticleTable:
@@ -57,95 +49,6 @@ def read_particles(path: Path, answers: Answers | None = None, *, check: bool = 
         For everything in the file that is wrong or missing.
     """
     return _Relion(path, answers or Answers()).table(check)
-
-
-def particle_columns(
-    table: ParticleTable, image_names: Sequence[str]
-) -> dict[str, Mapping[str, Sequence[object]]]:
-    """Make the tables optics and particles in RELION 5's style, for `write_star`.
-
-    Every column of the input is kept, and what the table has beyond them is added. Image names, groups, half
-    sets and Å origins are written as we read them; the input's own image name and row stay in
-    ``flexImageName`` and ``flexSourceRow``.
-    """
-    particles: dict[str, Sequence[object]] = {**table.columns}
-    particles["flexImageName"] = table.columns.get("rlnImageName", image_names)
-    shift = table.shift
-    particles |= {
-        "rlnImageName": image_names,
-        "rlnOpticsGroup": formatted(np.array([group.number for group in table.groups])[table.group]),
-        "rlnOriginXAngst": _numbers(shift[:, 0]),
-        "rlnOriginYAngst": _numbers(shift[:, 1]),
-        "rlnDefocusU": _numbers(table.defocus_u),
-        "rlnDefocusV": _numbers(table.defocus_v),
-        "rlnRandomSubset": formatted(table.half + 1),
-        "flexSourceRow": formatted(table.row),
-        "flexScale": _numbers(table.scale),
-    }
-    for label, (name, _) in _ASKED.items():
-        if label in particles:
-            particles[label] = _numbers(getattr(table, name))
-    particles |= {label: _numbers(v) for label, v in _pose_and_ctf(table).items() if label not in particles}
-    used = np.unique(table.group)
-    groups = [table.groups[g] for g in used]
-    rows = [{**new, **group.columns} for new, group in zip(_aberrations(groups), groups, strict=True)]
-    labels = list(dict.fromkeys(label for row in rows for label in row))
-    optics: dict[str, list[object]] = {label: [row.get(label, "0") for row in rows] for label in labels}
-    optics |= {
-        "rlnOpticsGroup": [table.groups[g].number for g in used],
-        "rlnOpticsGroupName": [table.groups[g].name for g in used],
-        "rlnImagePixelSize": [f"{table.pixel_size:.6f}" for _ in used],
-        "rlnImageSize": [table.box_size for _ in used],
-        "rlnImageDimensionality": [2 for _ in used],
-    }
-    if any(group.pixel_size != table.pixel_size for group in groups):
-        optics[_RECORDED_PIXEL] = [f"{group.pixel_size:.6f}" for group in groups]
-    if any(group.box_size not in (0, table.box_size) for group in groups):
-        optics[_RECORDED_BOX] = [group.box_size or table.box_size for group in groups]
-    first = [int(np.flatnonzero(table.group == g)[0]) for g in used]
-    for label, (name, _) in _ASKED.items():
-        optics[label] = [f"{getattr(table, name)[row]:.6f}" for row in first]
-    return {"optics": optics, "particles": particles}
-
-
-def recorded_columns(table: ParticleTable) -> dict[str, Mapping[str, Sequence[object]]]:
-    """Make the tables optics and particles about the recorded images, from those that prep wrote."""
-    tables = particle_columns(table, table.columns["flexImageName"])
-    groups = [table.groups[g] for g in np.unique(table.group)]
-    optics = {label: column for label, column in tables["optics"].items() if label not in _OF_PREP}
-    optics["rlnImagePixelSize"] = [f"{group.pixel_size:.6f}" for group in groups]
-    optics["rlnImageSize"] = [group.box_size for group in groups]
-    particles = {label: column for label, column in tables["particles"].items() if label not in _OF_PREP}
-    return {"optics": optics, "particles": particles}
-
-
-def _pose_and_ctf(table: ParticleTable) -> dict[str, Floats]:
-    """Columns of poses, and of those CTF parameters that are not as when they are missing."""
-    angles = dict(zip(_ANGLES, np.rad2deg(to_euler(table.rotation)).T, strict=True))
-    ctf = {
-        "rlnDefocusAngle": np.rad2deg(table.defocus_angle),
-        "rlnPhaseShift": np.rad2deg(table.phase_shift),
-        "rlnCtfBfactor": table.bfactor,
-    }
-    angles |= {label: values for label, values in ctf.items() if values.any()}
-    return angles | ({"rlnCtfScalefactor": table.ctf_scale} if np.any(table.ctf_scale != 1) else {})
-
-
-def _aberrations(groups: Sequence[OpticsGroup]) -> list[dict[str, str]]:
-    """Columns of magnification and beam tilt of each group, where one has them and the input has no columns."""
-    rows: list[dict[str, str]] = [{} for _ in groups]
-    with_columns = {label for group in groups for label in group.columns}
-    if "rlnMagMat00" not in with_columns and any(
-        g.magnification != OpticsGroup.magnification for g in groups
-    ):
-        for row, group in zip(rows, groups, strict=True):
-            row |= {
-                f"rlnMagMat{i}{j}": f"{group.magnification[i][j]:.7f}" for i in range(2) for j in range(2)
-            }
-    if "rlnBeamTiltX" not in with_columns and any(any(group.beam_tilt) for group in groups):
-        for row, group in zip(rows, groups, strict=True):
-            row |= {f"rlnBeamTilt{axis}": f"{group.beam_tilt[i]:.6f}" for i, axis in enumerate("XY")}
-    return rows
 
 
 @dataclass
@@ -225,7 +128,7 @@ class _Relion:
 
     def asked(self, label: str) -> Floats:
         """Read a number that the person must give when the file lacks it."""
-        name, assumed = _ASKED[label]
+        name, assumed = ASKED[label]
         answer = getattr(self.answers, name)
         if answer is not None:
             return np.full(self.count, float(answer))
@@ -331,10 +234,10 @@ class _Relion:
         )
 
     def _rotation(self) -> Floats:
-        missing = [label for label in _ANGLES if label not in self.particles]
+        missing = [label for label in ANGLES if label not in self.particles]
         if missing:
             raise InputError(f"{self.path} has no rlnAngleRot/Tilt/Psi. A finished 3D refinement is needed.")
-        angles = np.stack([self.number(label) for label in _ANGLES], axis=-1)
+        angles = np.stack([self.number(label) for label in ANGLES], axis=-1)
         unset = int(np.count_nonzero((angles == -999).any(1)))
         if unset:
             raise InputError(f"{unset} of {self.count} poses are unset.")
@@ -405,7 +308,7 @@ class _Relion:
     def _groups(self, check: bool) -> tuple[OpticsGroup, ...]:
         states = self._states()
         if check:
-            _warn_states(set(states.values()))
+            warn_states(set(states.values()))
         if self.optics is None:
             box = parse_integer(self.particles.get("rlnImageSize", ["0"])[0])
             return (OpticsGroup(ctf_state=states[0], box_size=box),)
@@ -414,60 +317,11 @@ class _Relion:
             for r in range(len(self.optics["rlnOpticsGroup"]))
         ]
         return tuple(
-            self._group(row, states[r], check)
+            read_group(self.path, row, states[r], check=check)
             if r in states
             else OpticsGroup(parse_integer(row["rlnOpticsGroup"]))
             for r, row in enumerate(rows)
         )
-
-    def _group(self, row: dict[str, str], state: CtfState, check: bool) -> OpticsGroup:
-        number = parse_integer(row["rlnOpticsGroup"])
-        where = f"{self.path} optics"
-        tilt = [
-            float(parse_numbers(where, f"rlnBeamTilt{axis}", [row.get(f"rlnBeamTilt{axis}", "0")])[0])
-            for axis in "XY"
-        ]
-        return OpticsGroup(
-            number=number,
-            name=row.get("rlnOpticsGroupName", f"opticsGroup{number}"),
-            box_size=parse_integer(row.get("rlnImageSize", "0")),
-            magnification=self._magnification(row, number, check),
-            beam_tilt=(tilt[0], tilt[1]),
-            odd=self._zernike(row, number, "rlnOddZernike"),
-            even=self._zernike(row, number, "rlnEvenZernike"),
-            ctf_state=state,
-            columns=row,
-        )
-
-    def _magnification(
-        self, row: dict[str, str], number: int, check: bool
-    ) -> tuple[tuple[float, float], tuple[float, float]]:
-        labels = [f"rlnMagMat{i}{j}" for i in "01" for j in "01"]
-        if not all(label in row for label in labels):
-            return OpticsGroup.magnification
-        a, b, c, d = (float(parse_numbers(f"{self.path} optics", label, [row[label]])[0]) for label in labels)
-        if a == b == c == d == 0:
-            if check:
-                _warn(f"rlnMagMat of group {number} is all zero, read as identity")
-            return OpticsGroup.magnification
-        determinant = a * d - b * c
-        if abs(determinant - 1) > 0.2:
-            raise InputError(
-                f"{self.path}: rlnMagMat of group {number}: det {determinant:.3g}: "
-                "not a magnification matrix."
-            )
-        return (a, b), (c, d)
-
-    def _zernike(self, row: dict[str, str], number: int, label: str) -> tuple[float, ...]:
-        text = row.get(label, "").strip("[]\"'")
-        if not text or text in (".", "?", "None"):
-            return ()
-        values = text.split(",")
-        allowed = _ZERNIKE_COUNTS[label]
-        if len(values) not in allowed:
-            expected = ", ".join(map(str, allowed[:-1])) + f" or {allowed[-1]}"
-            raise InputError(f"{label} of group {number} has {len(values)} values; {expected} expected.")
-        return tuple(parse_numbers(f"{self.path} optics", label, values).tolist())
 
 
 def _as_recorded(table: ParticleTable) -> ParticleTable:
@@ -480,16 +334,12 @@ def _as_recorded(table: ParticleTable) -> ParticleTable:
     groups = [
         replace(
             group,
-            pixel_size=number(group, _RECORDED_PIXEL, group.pixel_size),
-            box_size=int(number(group, _RECORDED_BOX, group.box_size)),
+            pixel_size=number(group, RECORDED_PIXEL, group.pixel_size),
+            box_size=int(number(group, RECORDED_BOX, group.box_size)),
         )
         for group in table.groups
     ]
     return replace(table, groups=tuple(groups))
-
-
-def _numbers(values: Floats) -> Texts:
-    return formatted(values, ".6f")
 
 
 def _numbered(names: Sequence[str] | None, count: int) -> Ints:
@@ -498,15 +348,6 @@ def _numbered(names: Sequence[str] | None, count: int) -> Ints:
         return np.full(count, -1, dtype=np.int64)
     seen: dict[str, int] = {}
     return np.array([seen.setdefault(name, len(seen)) for name in names], dtype=np.int64)
-
-
-def _warn_states(states: set[CtfState]) -> None:
-    if "corrected" in states:
-        _warn("Images are CTF-corrected; the CTF model is none.")
-    if "phase-flipped" in states:
-        _warn("Images are phase-flipped; the CTF model is abs.")
-    if "premultiplied" in states:
-        _warn("Images are CTF-premultiplied: CTF² is used.")
 
 
 def _warn(text: str) -> None:

@@ -1,0 +1,11 @@
+"""Names of columns that reading and writing share."""
+
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+RECORDED_PIXEL, RECORDED_BOX = "flexPixelSize", "flexImageSize"
+"""Our columns of the optics table: pixel and box of the recorded images, where prep brought them to others."""
+OF_PREP = (RECORDED_PIXEL, RECORDED_BOX, "flexImageName", "flexSourceRow")
+ASKED = {  # label: the answer's name, what RELION assumes when it is missing
+    "rlnVoltage": ("voltage", 200),
+    "rlnSphericalAberration": ("spherical_aberration", 0),
+    "rlnAmplitudeContrast": ("amplitude_contrast", 0),
+}
