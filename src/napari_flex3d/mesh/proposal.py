@@ -24,8 +24,8 @@ CRUMB = 0.01
 
 def contour_of(density: Floats, mask: NDArray[np.bool_]) -> float:
     """Density that parts protein from solvent inside the mask (Otsu 1979)."""
-    values = density[mask & (density > 0)]
-    if len(values) < 2 or values.min() == values.max():
+    values = density[mask]
+    if values.min() == values.max():
         return 0.0
     return float(threshold_otsu(values))  # type: ignore[no-untyped-call]
 
