@@ -150,22 +150,21 @@ def split(mesh: TetMesh, connections: Sequence[Connection]) -> TetMesh:
         message names the pair.
     """
     met = borders(mesh)
-    vertex, owner = np.nonzero(met.touches)
-    copy = np.full(met.touches.shape, -1, dtype=np.int64)
-    copy[vertex, owner] = np.arange(len(vertex))
+    count = len(met.ids)
+    segment = np.searchsorted(met.ids, mesh.segment)
+    copies, cells = np.unique(mesh.cells.astype(np.int64) * count + segment[:, None], return_inverse=True)
     merged: list[NDArray[np.int64]] = [np.empty((0, 2), dtype=np.int64)]
     for pair in connections:
         common = met.between(pair)
         _refuse_loose(pair, mesh.vertices[common])
-        merged.append(copy[common][:, np.searchsorted(met.ids, pair)])
+        merged.append(np.searchsorted(copies, common[:, None] * count + np.searchsorted(met.ids, pair)[None]))
     first, second = np.concatenate(merged).T
-    number = _parts(first, second, len(vertex))
+    number = _parts(first, second, len(copies))
     kept = np.unique(number, return_index=True)[1]
-    segment = np.searchsorted(met.ids, mesh.segment)
     return replace(
         mesh,
-        vertices=mesh.vertices[vertex[kept]],
-        cells=number[copy[mesh.cells, segment[:, None]]].astype(np.int32),
+        vertices=mesh.vertices[copies[kept] // count],
+        cells=number[cells.reshape(-1, 4)].astype(np.int32),
     )
 
 
