@@ -1,7 +1,7 @@
 """What one core does at most, measured by small kernels that do nothing else.
 
 Each runs for some ten microseconds many times over; the quickest run counts, so other work on the machine matters
-little.
+little. Where a register holds fewer than 16 numbers, the wide multiply-adds spill and are not at their peak.
 """
 
 import time
@@ -20,16 +20,22 @@ ROWS = 1024
 _compile = numba.njit(fastmath={"contract"}, nogil=True, boundscheck=False)
 
 
-@_compile
-def fused(numbers: Any, repeats: int) -> None:
-    """12 x ``repeats`` fused multiply-adds of 16 numbers, 12 in flight."""
-    x, y = load16(numbers, 0), load16(numbers, 16)
-    a = b = c = d = e = f = g = h = i = j = k = m = y
-    for _ in range(repeats):
-        a, b, c, d, e, f = a * x + y, b * x + y, c * x + y, d * x + y, e * x + y, f * x + y
-        g, h, i, j, k, m = g * x + y, h * x + y, i * x + y, j * x + y, k * x + y, m * x + y
-        x, y = y, x
-    store(numbers, 32, ((a + b) + (c + d)) + ((e + f) + (g + h)) + ((i + j) + (k + m)))
+def _fused(load: Any) -> Any:
+    @_compile
+    def run(numbers: Any, repeats: int) -> None:
+        """12 x ``repeats`` fused multiply-adds of vectors, 12 in flight."""
+        x, y = load(numbers, 0), load(numbers, 16)
+        a = b = c = d = e = f = g = h = i = j = k = m = y
+        for _ in range(repeats):
+            a, b, c, d, e, f = a * x + y, b * x + y, c * x + y, d * x + y, e * x + y, f * x + y
+            g, h, i, j, k, m = g * x + y, h * x + y, i * x + y, j * x + y, k * x + y, m * x + y
+            x, y = y, x
+        store(numbers, 32, ((a + b) + (c + d)) + ((e + f) + (g + h)) + ((i + j) + (k + m)))
+
+    return run
+
+
+fused4, fused16 = _fused(load4), _fused(load16)
 
 
 @_compile
@@ -84,7 +90,8 @@ def quickest(run: Callable[..., None], *arguments: Any, repeats: int = 300) -> f
 class Peaks:
     """Times of one core in ns."""
 
-    fused: float  # a multiply-add of 16 numbers
+    fused16: float  # a multiply-add of 16 numbers
+    fused4: float  # of four
     load: float  # of four numbers, first-level cache
     store: float  # of four numbers, first-level cache
     byte: float  # read in order from memory or the cache that all cores share
@@ -96,7 +103,8 @@ def measure_peaks() -> Peaks:
     rows = np.zeros(4 * ROWS + 16, np.float32)
     map_sized = np.ones(1_000_000, np.float32)  # zeros would be one page of memory, mapped again and again
     return Peaks(
-        fused=quickest(fused, numbers, 1000) / 12_000,
+        fused16=quickest(fused16, numbers, 1000) / 12_000,
+        fused4=quickest(fused4, numbers, 1000) / 12_000,
         load=quickest(read, rows, 10) / (10 * ROWS),
         store=quickest(write, rows, 10) / (10 * ROWS),
         byte=quickest(stream, map_sized, np.zeros(16, np.float32)) / map_sized.nbytes,
