@@ -144,4 +144,4 @@ def best_trial(
     """The best of some trial latents (T, B, K) for every particle of a batch, (B, K)."""
     scores = torch.stack([scene.loss(batch, generator(trial)) + prior.energy(trial) for trial in trials])
     best = scores.argmin(0)
-    return trials[best, torch.arange(trials.shape[1])]
+    return trials[best, torch.arange(trials.shape[1], device=best.device)]

@@ -5,13 +5,14 @@ import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from napari_flex3d.devices import DeviceName, choose_device, in_words, room_on
 from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, begin, fit, latent_scale, set_up
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.files import atomic
@@ -53,8 +54,8 @@ class TrainParams(Params):
         step=0.1,
         cryosparc="flex_latent_prior_lam",
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = param(
-        "auto", "Where to compute; this version trains on the CPU only."
+    device: DeviceName = param(
+        "auto", "Where to compute; auto is a CUDA GPU if there is one. No GPU has run this version yet."
     )
     held_out: float = param(
         5.0,
@@ -137,7 +138,7 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     InputError
         If the device is not there, there are too few particles, or memory or disk are too small.
     """
-    _check_device(params.device)
+    device = choose_device(params.device)
     prep = input_of(params.mesh, "prep")
     sizes = sizes_of(params.mesh, params.latent_dims)
     check_room("train", of_training(sizes, params.epochs), sizes, out)
@@ -147,7 +148,9 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     density = read_map(prep / "map_train.mrc")
     mask = train_mask(params.mesh, density)
     yield Progress(0, 0, f"{len(particles)} particles, {int(mask.sum())} voxels: tying voxels to the mesh")
-    setup = set_up(particles, TetMesh.load(params.mesh / "mesh.npz"), mask, params.held_out / 100, params)
+    yield Progress(0, 0, in_words(device))
+    mesh = TetMesh.load(params.mesh / "mesh.npz")
+    setup = set_up(particles, mesh, mask, params.held_out / 100, params, device)
     scaled = density.data * mask * particles.map_scale
     given = params.initial_latents
     first = read_latents(given, particles.table, params.latent_dims) if given else None
@@ -159,7 +162,7 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
         state.restore(tensors)
         history = previous.facts["history"]
         yield Progress(state.epoch, params.epochs, f"Going on after epoch {state.epoch}")
-    for done, total, metrics in fit(setup, state):
+    for done, total, metrics in _with_room(fit(setup, state), device):
         if not metrics:
             yield Progress(done, total)
             continue
@@ -187,9 +190,11 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     }
 
 
-def _check_device(device: str) -> None:
-    if device not in ("auto", "cpu"):
-        raise InputError(f"device = {device}: this version trains on the CPU only. Use device = auto or cpu.")
+def _with_room(
+    steps: Generator[tuple[int, int, dict[str, float]], None, None], device: torch.device
+) -> Generator[tuple[int, int, dict[str, float]], None, None]:
+    with room_on(device, "Prepare a smaller training box (flex3d prep --train-box), or use device = cpu."):
+        yield from steps
 
 
 def train_mask(mesh: Path, density: Volume) -> NDArray[np.bool_]:
@@ -203,20 +208,20 @@ def _model(setup: Setup, state: Fit, history: list[dict[str, float]]) -> FlexMod
     """The model as it stands, in the units of the consensus map."""
     n = len(setup.mask)
     voxels = torch.zeros(int(setup.mask.sum()))
-    voxels[setup.body.order] = state.values / setup.particles.map_scale
+    voxels[setup.body.order.cpu()] = state.values.cpu() / setup.particles.map_scale
     canonical = torch.zeros(n, n, n)
     canonical[setup.mask] = voxels
     return FlexModel(
         mesh=setup.mesh,
-        generator=copy.deepcopy(state.average),
+        generator=copy.deepcopy(state.average).cpu(),
         canonical=canonical.numpy(),
         mask=setup.mask.numpy(),
         pixel_size=setup.particles.pixel_size,
-        standard=state.latents.numpy().copy(),
-        covariance=state.covariance.numpy().copy(),
+        standard=state.latents.cpu().numpy().copy(),
+        covariance=state.covariance.cpu().numpy().copy(),
         held_out=setup.held_out,
         half=setup.particles.half,
-        latent_scale=latent_scale(state.latents[setup.train]).numpy(),
+        latent_scale=latent_scale(state.latents[setup.train]).cpu().numpy(),
         facts={
             "epoch": state.epoch,
             "training_limit_A": setup.particles.pixel_size / RESOLUTION_LIMIT,

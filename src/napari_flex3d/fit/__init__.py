@@ -100,7 +100,7 @@ def _visit(
         fitted = gauss_newton(scene, batch, state.generator, latents, prior)
         state.latents[rows], state.covariance[rows] = fitted
     latents = state.latents[rows]
-    noise = torch.randn(latents.shape, generator=random)
+    noise = torch.randn(latents.shape, generator=random).to(latents.device)
     latents = latents + params.latent_noise * STANDARD_PER_DISPLAYED * noise
 
     values = state.values.requires_grad_(density is not None)
@@ -159,7 +159,7 @@ def _some_latents(setup: Setup, state: Fit, count: int, random: torch.Generator)
 
 def _trials(latents: Tensor, others: Tensor) -> Tensor:
     """Trial latents: the present ones, one step along each coordinate, and those of other particles."""
-    steps = torch.eye(latents.shape[1])
+    steps = torch.eye(latents.shape[1], device=latents.device)
     return torch.stack([latents, *(latents + s for s in steps), *(latents - s for s in steps), others])
 
 
@@ -177,14 +177,14 @@ def _in_noise_units(
     setup: Setup, level: Level, parts: Iterator[NDArray[np.int64]]
 ) -> Iterator[tuple[NDArray[np.int64], ParticleBatch]]:
     """Rows and batch of each part, at the level's box."""
-    for rows, batch in setup.particles.batches(parts, box=level.box_size):
+    for rows, batch in setup.particles.batches(parts, setup.device, box=level.box_size):
         yield rows, batch.times(level.amplitude)
 
 
 def _prior(setup: Setup, state: Fit) -> Prior:
     params = setup.params
     if params.centering == "auto":
-        return Prior(None, params.centering_power, torch.ones(params.latent_dims))
+        return Prior(None, params.centering_power, torch.ones(params.latent_dims, device=setup.device))
     return Prior(float(params.centering), params.centering_power, latent_scale(state.latents[setup.train]))
 
 

@@ -55,4 +55,4 @@ def _preconditioner(setup: Setup, limit: float) -> DensityPreconditioner:
     for start in range(0, len(some), 256):
         transfer, rotation = particles.optics(some[start : start + 256])
         weights += slice_weights(rotation, transfer.abs().square() * weight)
-    return DensityPreconditioner(weights * (len(train) / len(some)), setup.mask)
+    return DensityPreconditioner(weights * (len(train) / len(some)), setup.mask).to(setup.device)

@@ -93,14 +93,16 @@ def level_at(setup: Setup, state: Fit, epoch: int) -> Level:
     pixel_size = setup.particles.pixel_size * n / box
     amplitude = cropped(noise_amplitude(setup, limit), box)
     common = (limit, box, pixel_size, oversampling)
+    device = setup.device
     if not held:
         voxels = len(setup.body.order)
-        return Level(*common, setup.body, setup.rigid, None, amplitude, voxels, 0.0)
+        return Level(*common, setup.body, setup.rigid, None, amplitude.to(device), voxels, 0.0)
     values, points = _held_map(setup, state, grid)
     keep, error = _with_density(values, points, *common[1:], amplitude)
     body = setup.mesh.bind(points[keep])
     rigid = rigid_body(torch.from_numpy(points[keep]).float()[body.order])
-    return Level(*common, body, rigid, values[keep][body.order], amplitude, len(values), error)
+    kept = values[keep][body.order].to(device)
+    return Level(*common, body.to(device), rigid.to(device), kept, amplitude.to(device), len(values), error)
 
 
 def noise_amplitude(setup: Setup, limit: float) -> Tensor:
@@ -118,7 +120,7 @@ def _held_map(setup: Setup, state: Fit, grid: int) -> tuple[Tensor, np.ndarray]:
     on_grid = torch.empty_like(state.values)
     on_grid[setup.body.order] = state.values.detach()
     volume = torch.zeros(n, n, n)
-    volume[setup.mask] = on_grid
+    volume[setup.mask] = on_grid.cpu()
     mask = resample3(setup.mask.float(), grid) > 0.5
     values = resample3(volume, grid)[mask] * (n / grid) ** 3
     pixel_size = setup.particles.pixel_size * n / grid

@@ -74,7 +74,7 @@ class Fit:
         out |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for i, moments in self.optimizer.state_dict()["state"].items():
             out |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
-        return out
+        return {name: tensor.cpu() for name, tensor in out.items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take up where `tensors` left."""
@@ -82,8 +82,8 @@ class Fit:
         def under(prefix: str) -> dict[str, Tensor]:
             return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
-        self.values, self.rigid_values = tensors["values"].clone(), tensors["rigid_values"].clone()
-        self.latents, self.covariance = tensors["latents"].clone(), tensors["covariance"].clone()
+        for name in ("values", "rigid_values", "latents", "covariance"):
+            setattr(self, name, tensors[name].to(self.values.device, copy=True))
         self.epoch = int(tensors["epoch"])
         self.generator.load_state_dict(under("generator."))
         self.average.load_state_dict(under("average."))
@@ -104,7 +104,8 @@ class Setup:
     particles
         The particles at the training box.
     mesh, body, rigid
-        The mesh, the masked voxels tied to it, and the same voxels tied to nothing that bends.
+        The mesh, the masked voxels tied to it, and the same voxels tied to nothing that bends. What is fitted lies
+        on the device of the body.
     mask
         Voxels that the model describes (n, n, n); the body's order refers to them.
     held_out
@@ -126,6 +127,11 @@ class Setup:
         """Rows of the particles that the flow and the map are fitted to."""
         return np.flatnonzero(~self.held_out)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the fit is computed."""
+        return self.body.vertices.device
+
     def holds_latents(self, epoch: int) -> bool:
         """Whether latents stay: always if asked for, and given ones until the flow has learned from them."""
         given = self.params.initial_latents is not None
@@ -137,7 +143,7 @@ class Setup:
         rest, cells = torch.from_numpy(self.mesh.vertices), torch.from_numpy(self.mesh.cells)
         inverse, volume = shape_gradients(rest, cells)
         weight = torch.from_numpy(self.mesh.rigidity) * volume * (RIGIDITY_UNIT / volume.sum())
-        return Elastic(rest, cells, inverse, weight)
+        return Elastic(*(part.to(self.device) for part in (rest, cells, inverse, weight)))
 
     @property
     def batch_size(self) -> int:
@@ -156,7 +162,12 @@ class Elastic:
 
 
 def set_up(
-    particles: Particles, mesh: TetMesh, mask: NDArray[np.bool_], held_out_share: float, params: Any
+    particles: Particles,
+    mesh: TetMesh,
+    mask: NDArray[np.bool_],
+    held_out_share: float,
+    params: Any,
+    device: torch.device | str = "cpu",
 ) -> Setup:
     """Tie the voxels to the mesh and choose the held-out particles."""
     points = voxel_positions(np.argwhere(mask), len(mask), particles.pixel_size)
@@ -165,7 +176,8 @@ def set_up(
     held_out[random.permutation(len(particles))[: round(held_out_share * len(particles))]] = True
     body = mesh.bind(points)
     rigid = rigid_body(torch.from_numpy(points).float()[body.order])
-    return Setup(particles, mesh, body, rigid, torch.from_numpy(mask), held_out, params)
+    mask_here = torch.from_numpy(mask)
+    return Setup(particles, mesh, body.to(device), rigid.to(device), mask_here, held_out, params)
 
 
 def begin(
@@ -179,7 +191,7 @@ def begin(
 
     Given ``latents`` (N, K) are brought to mean 0 and standard deviation 1 over the training particles.
     """
-    params, mesh, body = setup.params, setup.mesh, setup.body
+    params, mesh, body, device = setup.params, setup.mesh, setup.body.to("cpu"), setup.device
     values = torch.from_numpy(density[setup.mask.numpy()]).float()[body.order]
     mass = vertex_mass(values, body)
     args = (params.latent_dims, elastic_modes(mesh, mass), mass, layers, hidden_units)
@@ -187,6 +199,7 @@ def begin(
     random = torch.Generator().manual_seed(params.seed)
     generator.start(0.3 * setup.particles.pixel_size, random)
     average.load_state_dict(generator.state_dict())
+    generator, average, values = generator.to(device), average.to(device), values.to(device)
     dims, count = params.latent_dims, len(setup.particles)
     first = torch.zeros(count, dims) if latents is None else torch.from_numpy(latents).float()
     if latents is not None:
@@ -194,9 +207,11 @@ def begin(
     return Fit(
         generator=generator,
         average=average,
-        optimizer=torch.optim.Adam(generator.parameters(), lr=params.flow_lr, fused=True),
+        optimizer=torch.optim.Adam(
+            generator.parameters(), lr=params.flow_lr, fused=device.type in ("cpu", "cuda")
+        ),
         values=values,
         rigid_values=values.clone(),
-        latents=first,
-        covariance=torch.eye(dims).repeat(count, 1, 1),
+        latents=first.to(device),
+        covariance=torch.eye(dims, device=device).repeat(count, 1, 1),
     )

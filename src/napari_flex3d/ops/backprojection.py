@@ -64,6 +64,11 @@ class DensityPreconditioner:
         self._inverse = torch.where(measured, 1 / (n**3 * (weights + floor * level)), 0).float()
         self._mask = mask
 
+    def to(self, device: torch.device | str) -> "DensityPreconditioner":
+        """Work on gradients on another device; the weights are always summed on the CPU."""
+        self._inverse, self._mask = self._inverse.to(device), self._mask.to(device)
+        return self
+
     def __call__(self, gradient: Float[Tensor, " voxels"]) -> Float[Tensor, " voxels"]:
         """Preconditioned gradient, one number per free voxel."""
         volume = gradient.new_zeros(self._mask.shape)
