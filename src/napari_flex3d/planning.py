@@ -173,7 +173,8 @@ def _training_time(prep: Path, mask_from: Path, mesh: TetMesh, params: TrainPara
     start = now()
     particles = Particles.open(prep, "train")
     density = read_map(prep / "map_train.mrc")
-    mask = train_mask(mask_from, density)
+    no_mesh = mask_from == prep
+    mask = read_map(prep / "mask_train.mrc").data > 0.5 if no_mesh else train_mask(mask_from, density)
     setup = set_up(particles, mesh, mask, params.held_out / 100, params)
     scaled = (density.data * mask * particles.map_scale).astype(np.float32)
     state = begin(setup, scaled, params.layers, params.hidden_units)
