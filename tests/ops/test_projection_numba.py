@@ -104,7 +104,7 @@ def every_operation(numbers, out):
     whole = vectors.whole(vectors.floor(a)) * 10 + 1
     kept = np.empty(16, np.int32)
     vectors.store(kept, 0, whole)
-    return vectors.total(a), kept
+    return kept
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -113,9 +113,8 @@ def test_vectors_do_what_arrays_do(kind):
     a, b = numbers[:16].copy(), numbers[16:].copy()
     b[3] = numbers[19] = np.nan
     out = np.zeros(48, kind)
-    total, whole = every_operation(numbers, out)
+    whole = every_operation(numbers, out)
     np.testing.assert_allclose(out[:16], 2 * a + b * a - 1 + (3 - b), rtol=1e-5)
     np.testing.assert_array_equal(out[16:32], np.floor(a))
     np.testing.assert_array_equal(out[32:], np.where(np.isnan(b), -0.5, b.clip(-0.5, 1)))
     np.testing.assert_array_equal(whole, np.floor(a) * 10 + 1)
-    assert total == pytest.approx(a.sum(), rel=1e-5)

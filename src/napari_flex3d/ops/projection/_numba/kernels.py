@@ -274,7 +274,7 @@ def gather_both(thread, threads, values, vertices, cells, offsets, shares, gradi
     tile, out = np.empty((m + 3) * row, kind), to_values[thread]
     xs, ys, at = np.zeros(BLOCK + LANES, kind), np.zeros(BLOCK + LANES, kind), np.empty(BLOCK, np.int32)
     ws, dws, cs, dcs = _four_arrays(kind)
-    mask = np.zeros(2 * LANES, kind)
+    mask, sums = np.zeros(2 * LANES, kind), np.empty(LANES, kind)
     mask[:LANES] = 1
     for i in range(thread, len(gradient), threads):
         _unfold(gradient[i], tile)
@@ -296,4 +296,4 @@ def gather_both(thread, threads, values, vertices, cells, offsets, shares, gradi
                     store(out, start + k, load16(out, start + k) + dot(spline(t), c))
                 store(xs, k, dot(slope(t), c) * value)
                 store(ys, k, dot(spline(t), from_rows(dcs, 4 * k)) * value)
-            pull(to_vertices[i], cells, offsets, shares, cell, start, start + BLOCK, xs, ys, mask)
+            pull(to_vertices[i], cells, offsets, shares, cell, start, start + BLOCK, xs, ys, mask, sums)

@@ -173,18 +173,6 @@ def whole(typing_context, vector):
     return kind(vector), generate
 
 
-@intrinsic
-def total(typing_context, vector):
-    """Sum over all places."""
-
-    def generate(context, builder, signature, arguments):
-        element = arguments[0].type.element
-        start = ir.Constant(element, 0.0)
-        return _call(builder, "llvm.vector.reduce.fadd", element, [start, *arguments])
-
-    return vector.dtype(vector), generate
-
-
 def _shuffle(four):
     """Four of the eight numbers that two vectors of 16 have in a group, in each of the four groups."""
     order = [group + (i if i < 4 else 12 + i) for group in range(0, 16, 4) for i in four]

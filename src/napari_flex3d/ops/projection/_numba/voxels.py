@@ -13,11 +13,11 @@ from napari_flex3d.ops.projection._numba.vectors import (
     floor,
     high_of_each,
     high_pairs,
+    load4,
     load16,
     low_of_each,
     low_pairs,
     store,
-    total,
     whole,
 )
 
@@ -80,10 +80,11 @@ def place(q, cells, offsets, shares, cell, start, stop, xs, ys, slot):
 
 @inline
 @no_type_check
-def pull(forces, cells, offsets, shares, cell, start, stop, xs, ys, mask):
+def pull(forces, cells, offsets, shares, cell, start, stop, xs, ys, mask, sums):
     """Adjoint of `place`: add what pulls at the coordinates of voxels ``start:stop`` to the vertices' forces.
 
-    ``mask`` holds 16 ones, then 16 zeros; what comes after voxel ``stop`` in ``xs`` and ``ys`` must be finite.
+    ``mask`` holds 16 ones, then 16 zeros, ``sums`` room for 16 numbers; what comes after voxel ``stop`` in ``xs`` and
+    ``ys`` must be finite.
     """
     n = start
     while n < stop:
@@ -96,18 +97,21 @@ def pull(forces, cells, offsets, shares, cell, start, stop, xs, ys, mask):
             b1, b2, b3 = load16(shares[0], k), load16(shares[1], k), load16(shares[2], k)
             x0, x1, x2, x3 = x0 + x, x1 + b1 * x, x2 + b2 * x, x3 + b3 * x
             y0, y1, y2, y3 = y0 + y, y1 + b1 * y, y2 + b2 * y, y3 + b3 * y
-        _share_out(forces, cells, cell, 0, total(x0), total(x1), total(x2), total(x3))
-        _share_out(forces, cells, cell, 1, total(y0), total(y1), total(y2), total(y3))
+        _share_out(forces, cells, cell, 0, (x0, x1, x2, x3), sums)
+        _share_out(forces, cells, cell, 1, (y0, y1, y2, y3), sums)
         n = end
 
 
 @inline
 @no_type_check
-def _share_out(forces, cells, cell, axis, all_four, second, third, fourth):
-    forces[cells[cell, 0], axis] += all_four - second - third - fourth
-    forces[cells[cell, 1], axis] += second
-    forces[cells[cell, 2], axis] += third
-    forces[cells[cell, 3], axis] += fourth
+def _share_out(forces, cells, cell, axis, four, sums):
+    """Add the sums over a cell's voxels: of all forces, and of their shares in the last three vertices."""
+    a, b, c, d = to_rows(four)
+    store(sums, 0, (a + b) + (c + d))
+    store(sums, 0, (load4(sums, 0) + load4(sums, 4)) + (load4(sums, 8) + load4(sums, 12)))
+    forces[cells[cell, 0], axis] += sums[0] - sums[1] - sums[2] - sums[3]
+    for vertex in range(1, 4):
+        forces[cells[cell, vertex], axis] += sums[vertex]
 
 
 @inline
