@@ -157,19 +157,11 @@ def _voxels(values, cell_of, count, BLOCK: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _four(rows, n):
-    """The four numbers of each row n of a table."""
-    at = rows + 4 * n
-    return tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3)
-
-
-@triton.jit
-@no_type_check
-def _four_or_zero(rows, n, inside):
+def _four(rows, n, inside):
     """The four numbers of each row n of a table, zeros where there is no such row."""
     at = rows + 4 * n
-    b0, b1 = tl.load(at, mask=inside, other=0.0), tl.load(at + 1, mask=inside, other=0.0)
-    return b0, b1, tl.load(at + 2, mask=inside, other=0.0), tl.load(at + 3, mask=inside, other=0.0)
+    a0, a1 = tl.load(at, mask=inside, other=0), tl.load(at + 1, mask=inside, other=0)
+    return a0, a1, tl.load(at + 2, mask=inside, other=0), tl.load(at + 3, mask=inside, other=0)
 
 
 @triton.jit
@@ -178,8 +170,8 @@ def _spread(
     grids, values, weights, cell_of, cells, vertices, count, images, points, fine, BLOCK: tl.constexpr
 ):
     n, inside, value, cell = _voxels(values, cell_of, count, BLOCK)
-    b0, b1, b2, b3 = _four_or_zero(weights, n, inside)
-    v0, v1, v2, v3 = _four(cells, cell)
+    b0, b1, b2, b3 = _four(weights, n, inside)
+    v0, v1, v2, v3 = _four(cells, cell, inside)
     for image in range(tl.program_id(1), images, tl.num_programs(1)):
         grid = grids + tl.cast(image, tl.int64) * fine * fine
         x, y = _along(b0, b1, b2, b3, v0, v1, v2, v3, vertices + tl.cast(image, tl.int64) * points * 2)
@@ -214,8 +206,8 @@ def _gather(
     BLOCK: tl.constexpr,
 ):
     n, inside, value, cell = _voxels(values, cell_of, count, BLOCK)
-    b0, b1, b2, b3 = _four_or_zero(weights, n, inside)
-    v0, v1, v2, v3 = _four(cells, cell)
+    b0, b1, b2, b3 = _four(weights, n, inside)
+    v0, v1, v2, v3 = _four(cells, cell, inside)
     total = tl.zeros_like(value)
     for image in range(tl.program_id(1), images, tl.num_programs(1)):
         grid = gradient + tl.cast(image, tl.int64) * fine * fine
@@ -248,7 +240,7 @@ def _add_to_vertices(pull, cell, inside, cells, b0, b1, b2, b3, x, y):
     while now != none:
         mine = inside & (cell == now)
         mx, my = tl.where(mine, x, 0.0), tl.where(mine, y, 0.0)
-        v0, v1, v2, v3 = _four(cells, now)
+        v0, v1, v2, v3 = _four(cells, now, now != none)
         _add_pair(pull + 2 * v0, b0, mx, my)
         _add_pair(pull + 2 * v1, b1, mx, my)
         _add_pair(pull + 2 * v2, b2, mx, my)
@@ -282,8 +274,8 @@ def _tangent(
     BLOCK: tl.constexpr,
 ):
     n, inside, value, cell = _voxels(values, cell_of, count, BLOCK)
-    b0, b1, b2, b3 = _four_or_zero(weights, n, inside)
-    v0, v1, v2, v3 = _four(cells, cell)
+    b0, b1, b2, b3 = _four(weights, n, inside)
+    v0, v1, v2, v3 = _four(cells, cell, inside)
     for image in range(tl.program_id(1), images, tl.num_programs(1)):
         stack = tl.cast(image, tl.int64) * (1 + count_directions)
         x, y = _along(b0, b1, b2, b3, v0, v1, v2, v3, vertices + tl.cast(image, tl.int64) * points * 2)
