@@ -65,6 +65,16 @@ def test_positions_that_mean_nothing_stay_within_the_arrays(bad):
         assert grids[0].isnan().any()
 
 
+def test_values_may_lie_apart_in_memory():
+    body, random = uneven_body([512])
+    values = torch.rand(512, 2, generator=random)[:, 0]
+    placed = (
+        torch.randn(2, len(body.vertices), 2, generator=random).transpose(0, 1).contiguous().transpose(0, 1)
+    )
+    together = _numba.spread(values.clone(), placed.contiguous(), body, 16, 24)
+    assert torch.equal(_numba.spread(values, placed, body, 16, 24), together)
+
+
 RUN = """
 import hashlib, sys, torch
 torch.set_num_threads(2)

@@ -71,7 +71,7 @@ def arrays(values: Tensor, vertices: Tensor, body: "Body") -> tuple[Array, Array
     """What all kernels read; values and weights go on with zeros: whole blocks, and for weights a load beyond."""
     more = -len(values) % BLOCK
     return (
-        pad(values.detach(), (0, more)).numpy(),
+        pad(values.detach(), (0, more)).contiguous().numpy(),
         vertices.detach().contiguous().numpy(),
         body.cells.numpy(),
         body.offsets.numpy(),

@@ -65,6 +65,8 @@ def store(typing_context, array, index, vector):
 
 def _pointer(context, builder, signature, arguments, kind):
     array, index = signature.args[:2]
+    if array.layout != "C":
+        raise TypeError(f"vectors are read from contiguous arrays only, not from {array}")
     data = context.make_array(array)(context, builder, value=arguments[0]).data
     place = context.cast(builder, arguments[1], index, types.intp)
     return builder.bitcast(builder.gep(data, [place]), kind.as_pointer())
