@@ -30,7 +30,7 @@ class Peak(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.highest = 0
-        self._started = time.perf_counter()
+        self._since = time.perf_counter()
         self.start()
 
     def run(self) -> None:
@@ -41,7 +41,7 @@ class Peak(threading.Thread):
 
     def tell(self, what: str) -> None:
         """Print the present and the highest value so far."""
-        took = time.perf_counter() - self._started
+        took = time.perf_counter() - self._since
         print(
             f"{took:7.0f} s  {what:46s} {own_memory() / 1e9:6.2f} GB now, {self.highest / 1e9:6.2f} GB at most",
             flush=True,

@@ -71,6 +71,8 @@ def watch_all(clock: Clock) -> None:
         (particles, "rfft2"),
         (backprojection, "rfft3"),
         (backprojection, "irfft3"),
+        (backprojection.torch.fft, "rfftn"),
+        (backprojection.torch.fft, "irfftn"),
     ):
         clock.watch(owner, name, "FFT")
     clock.watch(particles.Optics, "transfer", "CTF")

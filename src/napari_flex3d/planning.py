@@ -50,7 +50,7 @@ HELD_OUT_VISIT = 1.6
 LAST_VISIT = 0.4
 """The last step of a training particle's latent, in visits."""
 
-PASSES = 8
+PASSES = 4
 """Passes over the particles that a half-map usually needs before an iteration gains next to nothing."""
 
 VOXELS = 60_000
@@ -228,7 +228,7 @@ def _after_training(
         a_pass = _pass_time(prep, mesh, sizes, flexible=True)
         if twin:
             a_pass += _pass_time(prep, mesh, sizes, flexible=False)
-        seconds = passes * sizes.particles * a_pass + 10
+        seconds = passes * sizes.particles * a_pass + 4
     yield _judged("reconstruct", seconds, need, sizes, out)
 
 

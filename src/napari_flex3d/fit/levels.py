@@ -18,7 +18,7 @@ RESOLUTION_LIMIT = 0.4
 FIRST_LIMIT = 0.2
 """Cycles per pixel of the training box that the first epoch sees."""
 
-EARLY_LIMIT = 0.3
+EARLY_LIMIT = 0.25
 """Where that has risen to when the map is released and everything is seen."""
 
 NEGLIGIBLE = (1e-3, 3e-4, 1e-4)

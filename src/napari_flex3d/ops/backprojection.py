@@ -2,9 +2,8 @@
 
 import torch
 from jaxtyping import Float
+from napari_flex3d.ops.fourier import multiplicity, radii
 from torch import Tensor
-
-from napari_flex3d.ops.fourier import irfft3, multiplicity, radii, rfft3
 
 
 def slice_weights(
@@ -62,15 +61,19 @@ class DensityPreconditioner:
         level = mean[radius]
         measured = (level > 1e-3 * mean.max()) & (radius < n // 2)
         self._inverse = torch.where(measured, 1 / (n**3 * (weights + floor * level)), 0).float()
-        self._mask = mask
+        self._box = n
+        self._where = mask.flatten().nonzero()[:, 0]
 
     def to(self, device: torch.device | str) -> "DensityPreconditioner":
         """Work on gradients on another device; the weights are always summed on the CPU."""
-        self._inverse, self._mask = self._inverse.to(device), self._mask.to(device)
+        self._inverse, self._where = self._inverse.to(device), self._where.to(device)
         return self
 
     def __call__(self, gradient: Float[Tensor, " voxels"]) -> Float[Tensor, " voxels"]:
         """Preconditioned gradient, one number per free voxel."""
-        volume = gradient.new_zeros(self._mask.shape)
-        volume[self._mask] = gradient
-        return irfft3(rfft3(volume) * self._inverse)[self._mask]
+        shape = (self._box,) * 3
+        volume = gradient.new_zeros(self._box**3)
+        volume[self._where] = gradient
+        # the origin may stay in the corner: the weights know differences of places only
+        solved = torch.fft.irfftn(torch.fft.rfftn(volume.view(shape)) * self._inverse, s=shape)
+        return solved.flatten()[self._where]
