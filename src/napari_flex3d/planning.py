@@ -178,7 +178,7 @@ def _training_time(prep: Path, mask_from: Path, mesh: TetMesh, params: TrainPara
     setup = set_up(particles, mesh, mask, params.held_out / 100, params)
     scaled = (density.data * mask * particles.map_scale).astype(np.float32)
     state = begin(setup, scaled, params.layers, params.hidden_units)
-    seconds = now() - start + 3  # and pictures and tables at the end
+    seconds = now() - start + 1  # and pictures and tables at the end
     early = min(early_epochs(params.epochs), params.epochs)
     shown = sorted({0, min(1, early - 1), early - 1} | ({early} if early < params.epochs else set()))
     visit, begun = {}, {}
