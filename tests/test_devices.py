@@ -19,10 +19,11 @@ from napari_flex3d.devices import choose_device, in_words, room_on
 from napari_flex3d.fit import begin, fit, set_up
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.mrc import read_map
-from napari_flex3d.mesh import MeshParams, TetMesh
+from napari_flex3d.mesh import MeshParams, TetMesh, voxel_positions
 from napari_flex3d.ops import elasticity, projection
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
+from napari_flex3d.reconstruct.problem import Problem, noise_weight
 from napari_flex3d.synthetic import write_sample
 from napari_flex3d.train import TrainParams
 
@@ -146,6 +147,34 @@ def test_training_elsewhere_is_training_here(mesh_job, monkeypatch):
         assert tensors_there[name].device.type == restored[name].device.type == "cpu"
         assert torch.equal(tensors_there[name], tensor), name
         assert torch.equal(restored[name], tensor), name
+
+
+def test_a_pass_of_the_reconstruction_elsewhere_is_one_here(mesh_job, monkeypatch):
+    monkeypatch.setattr(projection, "implementation_for", lambda device: "torch")
+    prep = mesh_job.parent / "prep"
+    particles = Particles.open(prep, "full")
+    density = read_map(prep / "map.mrc").data
+    mask = density > 0.2 * density.max()
+    points = voxel_positions(np.argwhere(mask), len(mask), particles.pixel_size)
+    body = TetMesh.load(mesh_job / "mesh.npz").bind(points)
+    values = torch.from_numpy(density[mask])[body.order]
+
+    def a_pass(device):
+        problem = Problem(particles, np.arange(12), body, None, noise_weight(particles), device)
+        steps = problem.gradient(values, against_images=True)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+    gradient, value = a_pass(torch.device("cpu"))
+    with SecondDevice() as device:
+        there, value_there = a_pass(DEVICE)
+    assert device.operations > 20
+    assert there.device.type == "cpu"
+    assert value_there == pytest.approx(value, rel=1e-5)
+    assert float((there - gradient).norm()) < 1e-5 * float(gradient.norm())
 
 
 def test_numba_and_torch_train_alike(mesh_job, monkeypatch):

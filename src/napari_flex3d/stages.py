@@ -54,7 +54,7 @@ STAGES = (
     Stage("mesh", "Build the tetrahedral mesh that carries the motion."),
     Stage("train", "Learn latents, motion and canonical map from the particles.", resumable=True),
     Stage("generate", "Write series of volumes and movies along the latents."),
-    Stage("reconstruct", "Reconstruct half-maps at full resolution with the motion undone."),
+    Stage("reconstruct", "Reconstruct half-maps at full resolution with the motion undone.", resumable=True),
 )
 
 
@@ -119,9 +119,9 @@ def generate(params: Params, out: Path) -> Run:
     return run(stage_named("generate"), params, out)
 
 
-def reconstruct(params: Params, out: Path) -> Run:
+def reconstruct(params: Params, out: Path, *, resume: bool = False) -> Run:
     """Drive "reconstruct" inside a job, step by step."""
-    return run(stage_named("reconstruct"), params, out)
+    return run(stage_named("reconstruct"), params, out, resume=resume)
 
 
 def prepare(params: Params, out: Path) -> Job:
@@ -144,6 +144,6 @@ def generate_series(params: Params, out: Path) -> Job:
     return run_to_end(stage_named("generate"), params, out)
 
 
-def reconstruct_maps(params: Params, out: Path) -> Job:
+def reconstruct_maps(params: Params, out: Path, *, resume: bool = False) -> Job:
     """Run "reconstruct" to its end."""
-    return run_to_end(stage_named("reconstruct"), params, out)
+    return run_to_end(stage_named("reconstruct"), params, out, resume=resume)

@@ -282,7 +282,7 @@ def _check_taking_up(old: Job, record: dict[str, Any], resume: bool) -> None:
     if old.state == "running":
         who = f"process {old.record.get('pid')} on {old.record.get('host')}"
         raise InputError(f"{folder} is running ({who}). Wait, or stop it by making a file named stop in it.")
-    if old.state == "failed" and not (folder / "latest").exists():
+    if old.state == "failed" and not _can_go_on(folder):
         return  # a misspelt path or a wrong value, mended and tried again: nothing was made that could be lost
     moved = old.record["inputs"] != record["inputs"]
     changed = [
@@ -301,8 +301,13 @@ def _check_taking_up(old: Job, record: dict[str, Any], resume: bool) -> None:
             f"{folder} holds a {stage} job with other parameters ({what}). "
             "Give another folder, or delete this one."
         )
-    if not resume and (folder / "latest").exists():
+    if not resume and _can_go_on(folder):
         raise InputError(
             f"{folder} holds a {stage} job that is {old.state}. "
             "Resume it (--resume), give another folder, or delete this one."
         )
+
+
+def _can_go_on(folder: Path) -> bool:
+    """Whether a run left what another can go on from: a checkpoint of a training, or a half-map on its way."""
+    return (folder / "latest").exists() or any(folder.glob("descent-*"))

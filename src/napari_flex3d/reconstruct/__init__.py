@@ -1,35 +1,48 @@
 """The stage "reconstruct": half-maps at full resolution with the motion undone."""
 
-import csv
 import json
+import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from napari_flex3d.io.errors import InputError
+from napari_flex3d.devices import DeviceName, choose_device, in_words, room_on
+from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.files import atomic
-from napari_flex3d.io.mrc import read_map, write_map
+from napari_flex3d.io.mrc import Volume, read_map, write_map
 from napari_flex3d.jobs import input_of
 from napari_flex3d.mesh import voxel_positions
 from napari_flex3d.model import FlexModel, load_model
-from napari_flex3d.ops.backprojection import DensityPreconditioner, slice_weights
-from napari_flex3d.ops.fourier import multiplicity, radii, shells, soft_edge
-from napari_flex3d.ops.fsc import corrected_fsc, local_resolution, resolution
-from napari_flex3d.ops.projection import Body, place, project, rigid_body
-from napari_flex3d.params import REQUIRED, Params, param
+from napari_flex3d.ops.fsc import local_resolution
+from napari_flex3d.ops.projection import rigid_body
+from napari_flex3d.ops.sharpening import guinier_bfactor, sharpen
+from napari_flex3d.ops.symmetry import symmetrised, symmetry_rotations
+from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
 from napari_flex3d.particles import Particles
 from napari_flex3d.progress import Progress
+from napari_flex3d.reconstruct.problem import Problem, noise_weight
+from napari_flex3d.reconstruct.solvers import Descent, Method, Report, method_named, solve
+from napari_flex3d.reconstruct.validation import (
+    Curves,
+    curves_of,
+    density_cut,
+    draw_curves,
+    moving_parts,
+    resolutions,
+    segment_parts,
+    sentences,
+    write_curves,
+)
 
-BATCH = 32
-ENOUGH = 1e-3
-"""The solver stops when an iteration gains less than this share of all that was gained."""
+FEWEST = 10
+"""Particles of a half-set at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,305 +50,220 @@ class ReconstructParams(Params):
     """Parameters of the stage "reconstruct"."""
 
     train: Path = param(REQUIRED, "The training job.", positional=True, path="job")
+    solver: Literal["cg", "lbfgs"] = param(
+        "cg", "Preconditioned conjugate gradients, or L-BFGS as 3DFlex was published with, which is slower."
+    )
+    device: DeviceName = param("auto", "Where to compute; auto is a CUDA GPU if there is one.")
     max_iterations: int = param(
         20, "Iterations at most for a half-map.", low=1, high=500, cryosparc="flex_bfgs_num_iters"
+    )
+    share_tolerance: float = param(
+        0.5,
+        "Particles whose deformations differ by less share one where the solver chooses its directions; the "
+        "result is that of each particle's own.",
+        unit="Å",
+        low=0,
+        high=100,
+        step=0.01,
+        advanced=True,
     )
     rigid_twin: bool = param(
         True,
         "Also reconstruct without motion, by the same solver, to compare with.",
         cryosparc="flex_do_noflex_recon",
     )
+    symmetry: str = param(
+        "C1", "Average each map over this point group, Cn or Dn, half-maps apart.", advanced=True
+    )
+    sharpened: bool = param(False, "Also write sharpened maps.", advanced=True)
+    bfactor: AutoFloat = param(
+        "auto",
+        "B-factor of the sharpened maps, negative; auto fits it to the map.",
+        unit="Å²",
+        low=-2000,
+        high=0,
+        step=1,
+        advanced=True,
+    )
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        symmetry_rotations(self.symmetry)
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Least squares for one half-map: images, where the map's voxels fall in them, and the noise.
-
-    Parameters
-    ----------
-    particles
-        At the crop box.
-    rows
-        Particles of the half-set.
-    body
-        The masked voxels on the mesh, or on a single tetrahedron for the rigid twin.
-    model
-        Gives every particle's flow; None for the rigid twin.
-    weight
-        Multiplicity over noise power of each coefficient (n, half).
-    """
+class _Case:
+    """What both maps and all half-maps share."""
 
     particles: Particles
-    rows: NDArray[np.int64]
-    body: Body
-    model: FlexModel | None
-    weight: Tensor
+    model: FlexModel
+    mask: NDArray[np.bool_]
+    soft: Tensor
+    like: Volume
 
-    def vertices(self, rows: NDArray[np.int64], rotation: Tensor) -> Tensor:
-        """Mesh vertices in each image (B, P, 2), pixels."""
-        rest = self.body.vertices[None]
-        if self.model is not None:
-            with torch.no_grad():
-                rest = rest + self.model.generator(torch.from_numpy(self.model.standard[rows]))
-        return place(rotation, rest, self.particles.pixel_size)
-
-    def gradient(
-        self, values: Tensor | None, *, against_images: bool
-    ) -> Generator[int, None, tuple[Tensor, float]]:
-        """Sum over the particles of the gradient and of the value of half the squared misfit.
-
-        Parameters
-        ----------
-        values
-            The map's voxels, in the body's order; None for zero.
-        against_images
-            Misfit to the images; otherwise to nothing, which gives the normal operator's product.
-
-        Yields
-        ------
-        Particles done so far.
-        """
-        box, count = self.particles.box_size, len(self.body.order)
-        at = torch.zeros(count) if values is None else values
-        total, value = torch.zeros(count), 0.0
-        for start in range(0, len(self.rows), BATCH):
-            rows = self.rows[start : start + BATCH]
-            batch = self.particles.batch(rows)
-            free = at.detach().clone().requires_grad_()
-            images = batch.transfer * project(free, self.vertices(rows, batch.rotation), self.body, box)
-            misfit = batch.transform - images if against_images else images
-            loss = 0.5 * (self.weight * (misfit.real.square() + misfit.imag.square())).sum()
-            (step,) = torch.autograd.grad(loss, free)
-            total += step
-            value += float(loss.detach())
-            yield start + len(rows)
-        return total, value
-
-    def preconditioner(self, mask: Tensor) -> DensityPreconditioner:
-        """The rigid problem's Fourier weights, as a preconditioner."""
-        box = self.particles.box_size
-        weights = torch.zeros(box, box, box // 2 + 1)
-        for start in range(0, len(self.rows), BATCH):
-            batch = self.particles.batch(self.rows[start : start + BATCH])
-            weights += slice_weights(
-                batch.rotation, batch.transfer.abs().square() * self.weight / multiplicity(box)
-            )
-        return DensityPreconditioner(weights, mask)
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """How far the solver is: passes over the data, iteration, and the objective once an iteration is done."""
-
-    done: int
-    total: int
-    iteration: int
-    objective: float | None = None
-
-
-def solve(problem: Problem, mask: Tensor, max_iterations: int) -> Generator[Iteration, None, Tensor]:
-    """Least-squares map of a half-set by preconditioned conjugate gradients.
-
-    Parameters
-    ----------
-    problem
-        The half-set.
-    mask
-        Free voxels (n, n, n).
-    max_iterations
-        At most; it stops earlier when an iteration gains less than `ENOUGH` of all that was gained.
-
-    Returns
-    -------
-    Values of the free voxels, in the body's order, in the images' units.
-
-    Notes
-    -----
-    Hestenes & Stiefel 1952 on the normal equations; the preconditioner inverts the rigid problem in Fourier space.
-    Stopping early regularises: frequencies that the images hardly determine come last.
-    """
-    order = problem.body.order
-    passes = (max_iterations + 1) * len(problem.rows)
-
-    def watched(
-        step: Generator[int, None, tuple[Tensor, float]], iteration: int
-    ) -> Generator[Iteration, None, tuple[Tensor, float]]:
-        while True:
-            try:
-                yield Iteration(iteration * len(problem.rows) + next(step), passes, iteration)
-            except StopIteration as end:
-                return end.value
-
-    negative, objective = yield from watched(problem.gradient(None, against_images=True), 0)
-    inverse = problem.preconditioner(mask)
-
-    def precondition(vector: Tensor) -> Tensor:
-        grid = torch.empty_like(vector)
-        grid[order] = vector
-        return inverse(grid)[order]
-
-    start = objective
-    yield Iteration(len(problem.rows), passes, 0, objective)
-    values, residual = torch.zeros_like(negative), -negative
-    scaled = precondition(residual)
-    direction, strength = scaled, float(residual.double() @ scaled.double())
-    for iteration in range(1, max_iterations + 1):
-        product, _ = yield from watched(problem.gradient(direction, against_images=False), iteration)
-        length = strength / float(direction.double() @ product.double())
-        values = values + length * direction
-        residual = residual - length * product
-        gained = 0.5 * length * strength
-        objective -= gained
-        yield Iteration(passes * iteration // max_iterations, passes, iteration, objective)
-        if gained < ENOUGH * (start - objective):
-            break
-        scaled = precondition(residual)
-        stronger = float(residual.double() @ scaled.double())
-        direction = scaled + (stronger / strength) * direction
-        strength = stronger
-    return values
+    def volume(self, values: Tensor, order: Tensor) -> Tensor:
+        """Map (n, n, n) of free voxels in a body's order, in the consensus map's units."""
+        volume, inside = torch.zeros(self.mask.shape), torch.zeros(len(values))
+        inside[order] = values / self.particles.map_scale
+        volume[torch.from_numpy(self.mask)] = inside
+        return volume
 
 
 def reconstruct(params: ReconstructParams, out: Path) -> Generator[Progress, None, dict[str, Any]]:
-    """Reconstruct both half-sets with the motion, and again without it.
+    """Reconstruct both half-sets with the motion, and again without it; after a stop, from the last iteration.
 
     Writes ``flex_half1.mrc``, ``flex_half2.mrc``, ``flex.mrc``, the same for ``rigid``, ``fsc.csv``, ``fsc.png``,
-    ``local_resolution.mrc`` and ``summary.json``.
+    maps of the local resolution and ``summary.json``.
 
     Raises
     ------
     InputError
-        If a half-set has fewer than 10 particles.
+        If the device is not there, or a half-set has fewer than 10 particles.
     """
+    device = choose_device(params.device)
     mesh_job = input_of(params.train, "mesh")
     prep = input_of(mesh_job, "prep")
-    particles = Particles.open(prep, "full")
-    model = load_model(params.train)
-    consensus = read_map(prep / "map.mrc")
-    with np.load(mesh_job / "mesh.npz", allow_pickle=False) as file:
-        mask, soft = file["mask"], torch.from_numpy(file["mask_soft"]).float()
-    points = voxel_positions(np.argwhere(mask), len(mask), particles.pixel_size)
+    case = _case(params.train, mesh_job, prep)
+    rows = [np.flatnonzero(case.particles.half == half) for half in (0, 1)]
+    for half in (0, 1):
+        if len(rows[half]) < FEWEST:
+            raise InputError(
+                f"{prep}: half-set {half + 1} has {len(rows[half])} particles; at least {FEWEST} are needed."
+            )
+    points = voxel_positions(np.argwhere(case.mask), len(case.mask), case.particles.pixel_size)
+    yield Progress(0, 0, in_words(device))
     yield Progress(0, 0, f"Tying {len(points)} voxels to the mesh")
-    flexible = model.mesh.bind(points)
-    bodies = {"flex": flexible}
+    bodies = {"flex": case.model.mesh.bind(points)}
     if params.rigid_twin:
         bodies["rigid"] = rigid_body(torch.from_numpy(points).float())
-    halves: dict[str, list[Tensor]] = {}
-    for part, (kind, body) in enumerate(bodies.items()):
-        halves[kind] = []
-        for half in (0, 1):
-            rows = np.flatnonzero(particles.half == half)
-            if len(rows) < 10:
-                raise InputError(
-                    f"{prep}: half-set {half + 1} has {len(rows)} particles; at least 10 are needed."
-                )
-            problem = Problem(particles, rows, body, model if kind == "flex" else None, _weight(particles))
-            values = yield from _reported(
-                solve(problem, torch.from_numpy(mask), params.max_iterations),
-                kind,
-                half,
-                (2 * part + half) / (2 * len(bodies)),
-                1 / (2 * len(bodies)),
-            )
-            volume = torch.zeros(mask.shape)
-            inside = torch.zeros(len(values))
-            inside[body.order] = values / particles.map_scale
-            volume[torch.from_numpy(mask)] = inside
-            halves[kind].append(volume)
-            write_map(out / f"{kind}_half{half + 1}.mrc", volume.numpy(), like=consensus)
-        write_map(out / f"{kind}.mrc", ((halves[kind][0] + halves[kind][1]) / 2).numpy(), like=consensus)
-    yield Progress(99, 100, "Fourier shell correlation")
-    curves = {kind: _curves(pair, soft) for kind, pair in halves.items()}
-    limit = float(model.facts["training_limit_A"])
-    pixel = particles.pixel_size
-    _write_curves(out / "fsc.csv", curves, len(mask), pixel)
-    draw_fsc(out / "fsc.png", curves, len(mask), pixel, limit)
-    local = local_resolution(halves["flex"][0], halves["flex"][1], soft, pixel)
-    write_map(out / "local_resolution.mrc", local.numpy(), like=consensus)
-    summary: dict[str, Any] = {
-        kind: {
-            "fsc143_A": resolution(curve["corrected"], len(mask), pixel, 0.143),
-            "fsc05_A": resolution(curve["corrected"], len(mask), pixel, 0.5),
-        }
-        for kind, curve in curves.items()
-    }
-    summary |= {
-        "training_limit_A": limit,
-        "particles": len(particles),
-        "iterations_at_most": params.max_iterations,
-    }
+    maps: dict[str, list[Tensor]] = {kind: [] for kind in bodies}
+    reached: dict[str, list[int]] = {kind: [] for kind in bodies}
+    unfinished = []
+    weight = noise_weight(case.particles)
+    for number, (kind, half) in enumerate((kind, half) for kind in bodies for half in (0, 1)):
+        model = case.model if kind == "flex" else None
+        problem = Problem(case.particles, rows[half], bodies[kind], model, weight, device)
+        share = (number / (2 * len(bodies)), 1 / (2 * len(bodies)))
+        with room_on(device, "Prepare a smaller box, or use device = cpu."):
+            end = yield from _half_map(params, problem, out, kind, half, share)
+        volume = symmetrised(case.volume(end.values, bodies[kind].order), params.symmetry)
+        write_map(out / f"{kind}_half{half + 1}.mrc", volume.numpy(), like=case.like)
+        maps[kind].append(volume)
+        reached[kind].append(end.iteration)
+        unfinished += [] if end.is_done else [f"{kind} half-map {half + 1}"]
+    yield Progress(99, 100, "Fourier shell correlation and local resolution")
+    parts = segment_parts(mesh_job / "segments.mrc") or moving_parts(case.model, bodies["flex"], case.mask)
+    curves = {kind: curves_of(pair, case.soft, parts) for kind, pair in maps.items()}
+    summary = _validate(params, out, case, maps, curves)
+    cut = density_cut(torch.from_numpy(case.like.data.copy()), case.soft)
+    fewest = min(map(len, rows))
+    for sentence in sentences(
+        curves, len(case.mask), case.particles.pixel_size, unfinished=unfinished, particles=fewest, cut=cut
+    ):
+        warnings.warn(sentence, InputWarning, stacklevel=2)
+    summary["iterations"] = reached
     with atomic(out / "summary.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=1))
+    for file in out.glob("descent-*.safetensors"):
+        file.unlink()
     return summary
 
 
-def _reported(
-    solver: Generator[Iteration, None, Tensor], kind: str, half: int, start: float, share: float
-) -> Generator[Progress, None, Tensor]:
-    """Turn the solver's reports into the stage's."""
+def _case(train: Path, mesh_job: Path, prep: Path) -> _Case:
+    with np.load(mesh_job / "mesh.npz", allow_pickle=False) as file:
+        mask, soft = file["mask"], torch.from_numpy(file["mask_soft"]).float()
+    return _Case(Particles.open(prep, "full"), load_model(train), mask, soft, read_map(prep / "map.mrc"))
+
+
+def _half_map(
+    params: ReconstructParams,
+    problem: Problem,
+    out: Path,
+    kind: str,
+    half: int,
+    share: tuple[float, float],
+) -> Generator[Progress, None, Descent]:
+    """Solve for one half-map; its state is kept after every iteration."""
+    store = out / f"descent-{kind}-{half + 1}.safetensors"
+    tensors = load_file(store) if store.is_file() else {}
+    descent = Descent.restored(tensors) if tensors else None
+    name = f"{kind} half-map {half + 1}"
+    if descent is not None and (descent.is_done or descent.iteration >= params.max_iterations):
+        return descent
+    method = method_named(params.solver, problem, params.share_tolerance)
+    if descent is not None:
+        method.restore({k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")})
+        yield Progress(round(1000 * share[0]), 1000, f"{name}: going on after iteration {descent.iteration}")
+    total = (params.max_iterations + 1) * len(problem.rows)
+    solver = solve(problem, method, params.max_iterations, descent)
     while True:
         try:
-            now = next(solver)
-        except StopIteration as end:
-            return end.value
-        done = round(1000 * (start + share * now.done / now.total))
-        if now.objective is None:
-            yield Progress(done, 1000)
+            report = next(solver)
+        except StopIteration:
+            break
+        done = (report.iteration * len(problem.rows) + report.seen) / total
+        place = round(1000 * (share[0] + share[1] * min(done, 1.0)))
+        if report.descent is None:
+            yield Progress(place, 1000)
             continue
-        metrics = {
-            "half": half + 1,
-            "rigid": int(kind == "rigid"),
-            "iteration": now.iteration,
-            "objective": now.objective,
-        }
-        words = f"{kind} half-map {half + 1}, iteration {now.iteration}: objective {now.objective:.1f}"
-        yield Progress(done, 1000, words, metrics)
+        descent = report.descent
+        _keep(store, descent, method)
+        yield _told(place, name, half, kind, report)
+    assert descent is not None
+    return descent
 
 
-def _weight(particles: Particles) -> Tensor:
-    box = particles.box_size
-    power = torch.as_tensor(np.asarray(particles.noise))
-    band = soft_edge(radii(box), 0.5 - 1.5 / box, 2 / box)
-    band[0, 0] = 0  # the mean of an image is background
-    return band * multiplicity(box) / power[shells(box).clamp(max=box // 2)]
+def _keep(store: Path, descent: Descent, method: Method) -> None:
+    remembered = {f"method.{name}": tensor for name, tensor in method.tensors().items()}
+    with atomic(store) as temporary:
+        save_file({**descent.tensors(), **remembered}, temporary)
 
 
-def _curves(pair: list[Tensor], soft: Tensor) -> dict[str, Tensor]:
-    unmasked, masked, corrected = corrected_fsc(pair[0], pair[1], soft)
-    return {"unmasked": unmasked, "masked": masked, "corrected": corrected}
+def _told(place: int, name: str, half: int, kind: str, report: Report) -> Progress:
+    assert report.descent is not None
+    objective = report.descent.objective
+    metrics = {
+        "half": half + 1,
+        "rigid": int(kind == "rigid"),
+        "iteration": report.iteration,
+        "objective": objective,
+    }
+    return Progress(place, 1000, f"{name}, iteration {report.iteration}: objective {objective:.1f}", metrics)
 
 
-def _write_curves(path: Path, curves: dict[str, dict[str, Tensor]], box: int, pixel_size: float) -> None:
-    names = [(kind, name) for kind, curve in curves.items() for name in curve]
-    with atomic(path) as temporary, temporary.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["shell", "frequency", "resolution", *(f"{kind}_{name}" for kind, name in names)])
-        for shell in range(1, box // 2):
-            frequency = shell / (box * pixel_size)
-            values = (f"{float(curves[kind][name][shell]):.5f}" for kind, name in names)
-            table.writerow([shell, f"{frequency:.6f}", f"{1 / frequency:.4f}", *values])
-
-
-def draw_fsc(
-    path: Path, curves: dict[str, dict[str, Tensor]], box: int, pixel_size: float, limit: float
-) -> None:
-    """Plot the FSC of both half-map pairs, with the limit up to which training saw the images."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    plot = figure.subplots()
-    shell = np.arange(1, box // 2)
-    frequency = shell / (box * pixel_size)
-    for kind, colour in (("flex", "C2"), ("rigid", "C7")):
-        if kind not in curves:
-            continue
-        found = resolution(curves[kind]["corrected"], box, pixel_size, 0.143)
-        plot.plot(frequency, curves[kind]["corrected"][shell], color=colour, label=f"{kind}, {found:.2f} Å")
-        plot.plot(frequency, curves[kind]["unmasked"][shell], color=colour, linewidth=0.8, linestyle=":")
-    for level in (0.143, 0.5):
-        plot.axhline(level, color="gray", linewidth=0.7)
-    plot.axvline(
-        1 / limit, color="C1", linewidth=1, linestyle="--", label=f"training saw up to {limit:.1f} Å"
-    )
-    plot.set(xlabel="spatial frequency (1/Å)", ylabel="FSC of half-maps", ylim=(-0.05, 1.02), xlim=(0, None))
-    plot.legend(title="solid: mask-corrected, dotted: unmasked")
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+def _validate(
+    params: ReconstructParams,
+    out: Path,
+    case: _Case,
+    maps: dict[str, list[Tensor]],
+    curves: dict[str, Curves],
+) -> dict[str, Any]:
+    """Write the mean maps and all that the half-maps say of them; return the resolutions."""
+    box, pixel = len(case.mask), case.particles.pixel_size
+    limit = float(case.model.facts["training_limit_A"])
+    write_curves(out / "fsc.csv", curves, box, pixel)
+    draw_curves(out / "fsc.png", curves, box, pixel, limit)
+    found: dict[str, Any] = resolutions(curves, box, pixel)
+    local = {}
+    for kind, pair in maps.items():
+        mean = (pair[0] + pair[1]) / 2
+        write_map(out / f"{kind}.mrc", mean.numpy(), like=case.like)
+        finest = found[kind]["fsc143_A"]
+        found[kind]["bfactor_A2"] = guinier_bfactor(mean * case.soft, pixel, finest=finest)
+        if params.sharpened:
+            bfactor = found[kind]["bfactor_A2"] if params.bfactor == "auto" else params.bfactor
+            sharp = sharpen(mean, pixel, bfactor, curves[kind]["corrected"], finest)
+            write_map(out / f"{kind}_sharpened.mrc", (sharp * case.soft).numpy(), like=case.like)
+        local[kind] = local_resolution(pair[0], pair[1], case.soft, pixel)
+    write_map(out / "local_resolution.mrc", local["flex"].numpy(), like=case.like)
+    if "rigid" in local:
+        write_map(out / "local_resolution_rigid.mrc", local["rigid"].numpy(), like=case.like)
+        gain = (local["rigid"] - local["flex"]).numpy()
+        write_map(out / "local_resolution_gain.mrc", gain, like=case.like)
+    return found | {
+        "training_limit_A": limit,
+        "particles": len(case.particles),
+        "solver": params.solver,
+        "iterations_at_most": params.max_iterations,
+    }

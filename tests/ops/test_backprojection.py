@@ -1,0 +1,55 @@
+"""Slices summed in the transform of a map."""
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from napari_flex3d.ops.backprojection import SliceSum, slice_weights
+from napari_flex3d.ops.fourier import low_pass, multiplicity
+from napari_flex3d.ops.fsc import fsc
+from napari_flex3d.ops.projection import place, project, rigid_body
+
+BOX = 24
+
+
+def rotations(count, seed=0):
+    return torch.from_numpy(Rotation.random(count, random_state=seed).as_matrix()).float()
+
+
+def test_every_frequency_of_an_image_is_counted_once():
+    power = torch.rand(3, BOX, BOX // 2 + 1, generator=torch.Generator().manual_seed(0))
+    k = torch.fft.fftfreq(BOX)[:, None] ** 2 + torch.fft.rfftfreq(BOX)[None] ** 2
+    power[:, k >= (0.5 - 1 / BOX) ** 2] = 0
+    weights = slice_weights(rotations(3), power)
+    np.testing.assert_allclose(
+        float((weights * multiplicity(BOX)).sum()), float((power * multiplicity(BOX)).sum()), rtol=1e-5
+    )
+
+
+def test_without_rotation_a_slice_is_the_plane():
+    power = torch.ones(1, BOX, BOX // 2 + 1)
+    weights = slice_weights(torch.eye(3)[None], power)
+    assert float(weights[1:].abs().max()) == 0
+    inner = torch.fft.fftfreq(BOX)[:, None] ** 2 + torch.fft.rfftfreq(BOX)[None] ** 2 < (0.4) ** 2
+    torch.testing.assert_close(weights[0][inner], torch.ones(int(inner.sum())))
+
+
+def test_inversion_gives_the_map_back():
+    """Projections of a smooth map from many sides, back by Fourier inversion: FSC near 1 up to 0.8 of Nyquist."""
+    generator = torch.Generator().manual_seed(3)
+    axis = torch.arange(float(BOX)) - BOX // 2
+    ball = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2) < (BOX / 3) ** 2
+    volume = low_pass(torch.randn(BOX, BOX, BOX, generator=generator), 0.42, 0.05) * ball
+    z, y, x = torch.nonzero(ball, as_tuple=True)
+    points = torch.stack([x, y, z], -1).float() - BOX // 2
+    body = rigid_body(points)
+    turn = rotations(1500)
+    total = SliceSum(BOX, 2, with_values=True)
+    ones = torch.ones(1, BOX, BOX // 2 + 1)
+    for part in turn.split(100):
+        images = project(volume[ball][body.order], place(part, body.vertices[None], 1.0), body, BOX)
+        total.add(part, ones.expand(len(part), -1, -1), images)
+    found = total.inverted() * ball
+    curve = fsc(found, volume)
+    assert float(curve[1 : int(0.4 * BOX)].min()) > 0.99
+    np.testing.assert_allclose(float((found * volume).sum() / volume.square().sum()), 1, atol=0.1)
