@@ -14,12 +14,11 @@ from napari_flex3d.ops.fsc import fsc
 from napari_flex3d.ops.projection import rigid_body
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams, prep
+from napari_flex3d.reconstruct.problem import Problem, noise_weight
+from napari_flex3d.reconstruct.solvers import method_named, solve
 from tests.conftest import write_mrc
 from tests.relion.conftest import BOX, PIXEL, write
 from tests.relion.test_projection import changed, ours
-
-problem = pytest.importorskip("napari_flex3d.reconstruct.problem")
-solvers = pytest.importorskip("napari_flex3d.reconstruct.solvers")
 
 COUNT = 500
 NOISE = 3.0
@@ -51,9 +50,9 @@ def our_map(folder, path):
     mask = ball(26) > 0.5
     points = voxel_positions(np.argwhere(mask.numpy()), BOX, PIXEL)
     body = rigid_body(torch.from_numpy(points).float())
-    rows, weight = np.arange(len(particles)), problem.noise_weight(particles)
-    rigid = problem.Problem(particles, rows, body, None, weight)
-    values = result_of(solvers.solve(rigid, solvers.method_named("cg", rigid, 0.5), 10))
+    rows, weight = np.arange(len(particles)), noise_weight(particles)
+    rigid = Problem(particles, rows, body, None, weight)
+    values = result_of(solve(rigid, method_named("cg", rigid, 0.5), 10))
     inside = torch.zeros(len(values))
     inside[body.order] = values
     volume = torch.zeros(mask.shape)
