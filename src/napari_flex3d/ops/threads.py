@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
-import torch
-
 
 def on_threads(kernel: Callable[..., None], *arguments: Any, most: int | None = None) -> None:
     """Run ``kernel(thread, threads, *arguments)`` on as many threads as torch uses, or at most so many."""
+    import torch  # the menus and readers of the plugin come without it
+
     threads = torch.get_num_threads() if most is None else max(1, min(torch.get_num_threads(), most))
     others = [_pool().submit(kernel, thread, threads, *arguments) for thread in range(1, threads)]
     kernel(0, threads, *arguments)
