@@ -89,7 +89,8 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
     report.add_argument("-o", "--out", type=Path, default=Path("report.html"), metavar="FILE.html")
     report.set_defaults(command=_report)
     plan = commands.add_parser(
-        "plan", help="Predict time, memory and disk of the next stages on this machine, before anything starts."
+        "plan",
+        help="Predict time, memory and disk of the next stages on this machine, before anything starts.",
     )
     _add_job(plan, "JOB", "A prep, mesh or training job.")
     plan.add_argument("--latent-dims", type=int, default=2, metavar="N", help="Of the training (default 2).")
@@ -196,7 +197,9 @@ def _plan(arguments: argparse.Namespace) -> int:
     print(f"{'stage':12s} {'time':>10s} {'memory':>10s} {'disk':>10s} {'GPU memory':>11s}")
     for stage in planned.stages:
         took = "-" if stage.seconds != stage.seconds else duration(stage.seconds)
-        sizes = f"{in_words(stage.memory):>10s} {in_words(stage.disk):>10s} {in_words(stage.device_memory):>11s}"
+        sizes = (
+            f"{in_words(stage.memory):>10s} {in_words(stage.disk):>10s} {in_words(stage.device_memory):>11s}"
+        )
         print(f"{stage.stage:12s} {took:>10s} {sizes}")
     for stage in planned.stages:
         if stage.refusal:

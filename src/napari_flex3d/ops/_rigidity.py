@@ -48,7 +48,9 @@ def energy_and_slope(positions, cells, inverse, weight, energy, slope, unsafe):
                     rest = q[v0, i]
                     e0, e1, e2 = q[v1, i] - rest, q[v2, i] - rest, q[v3, i] - rest
                     for k in range(3):
-                        block[3 * i + k, n] = e0 * inverse[c, 0, k] + e1 * inverse[c, 1, k] + e2 * inverse[c, 2, k]
+                        block[3 * i + k, n] = (
+                            e0 * inverse[c, 0, k] + e1 * inverse[c, 1, k] + e2 * inverse[c, 2, k]
+                        )
             _closest(block, turned, half, least)
             for n in range(size):
                 c = first + n

@@ -23,8 +23,7 @@ from napari_flex3d.ui.job_edit import JobEdit
 from napari_flex3d.ui.panel import Dock, Sentence, StagePanel
 from napari_flex3d.ui.scatter import LatentScatter
 from napari_flex3d.ui.session import Session
-
-STEPS = 1000
+from napari_flex3d.ui.sliders import contour_range, set_range, slider
 
 
 class ExploreDock(Dock):
@@ -97,7 +96,7 @@ class ExploreDock(Dock):
         look.addRow("Colour", self.color_box)
         self.scale = ColorScale()
         look.addRow("", self.scale)
-        self.contour_slider = _slider()
+        self.contour_slider = slider()
         self.contour_slider.setToolTip("Density at which the surface is cut, in the units of the map.")
         look.addRow("Contour", self.contour_slider)
         self.low_pass_box = QDoubleSpinBox()
@@ -227,11 +226,11 @@ class ExploreDock(Dock):
         self.particles.setText(f"{len(model.latents):,} particles")
         self._make_sliders(dims)
         for slider, (low, high) in zip(self.sliders, self.explorer.limits, strict=True):
-            _set_range(slider, low, high)
+            set_range(slider, low, high)
         self.low_pass_box.blockSignals(True)
         self.low_pass_box.setValue(self.explorer.low_pass)
         self.low_pass_box.blockSignals(False)
-        _set_range(self.contour_slider, *_contour_range(self.explorer.density))
+        set_range(self.contour_slider, *contour_range(self.explorer.density))
         self.contour_slider.blockSignals(True)
         self.contour_slider.setValue(self.explorer.contour)
         self.contour_slider.blockSignals(False)
@@ -246,14 +245,14 @@ class ExploreDock(Dock):
             self.sliders_form.removeRow(0)
         self.sliders = []
         for k in range(dims):
-            slider = _slider()
-            slider.setToolTip(
+            one = slider()
+            one.setToolTip(
                 f"Latent coordinate {k + 1}, from the 1st to the 99th percentile of the particles."
             )
-            slider.valueChanged.connect(self._on_slider)
-            slider.sliderReleased.connect(self.explorer.settle)
-            self.sliders_form.addRow(f"z{k + 1}", slider)
-            self.sliders.append(slider)
+            one.valueChanged.connect(self._on_slider)
+            one.sliderReleased.connect(self.explorer.settle)
+            self.sliders_form.addRow(f"z{k + 1}", one)
+            self.sliders.append(one)
 
     def _course_index(self) -> int:
         course = self.explorer.course
@@ -271,27 +270,6 @@ class ExploreDock(Dock):
         self.play_button.setChecked(on)
         self.play_button.blockSignals(False)
         self.play_button.setText("❚❚ Pause" if on else "▶ Play")
-
-
-def _slider() -> QLabeledDoubleSlider:
-    slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-    slider.setDecimals(3)
-    return slider
-
-
-def _set_range(slider: QLabeledDoubleSlider, low: float, high: float) -> None:
-    slider.blockSignals(True)
-    slider.setRange(float(low), float(high))
-    slider.setSingleStep((float(high) - float(low)) / STEPS)  # type: ignore[arg-type]
-    decimals = int(np.clip(2 - np.floor(np.log10(max(float(high) - float(low), 1e-9))), 0, 6))
-    slider.setDecimals(decimals)
-    slider.blockSignals(False)
-
-
-def _contour_range(volume: np.ndarray) -> tuple[float, float]:
-    """From just above the solvent to just below the highest density."""
-    top = float(np.percentile(volume, 99.98))
-    return 0.02 * top, 0.98 * top
 
 
 def _fill(box: QComboBox, names: list[str], at: int) -> None:
