@@ -23,6 +23,7 @@ import napari
 import torch
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QApplication
+from scipy.ndimage import gaussian_filter
 from superqt.utils import WorkerBase
 
 from napari_flex3d import stages
@@ -48,6 +49,12 @@ def hinge_map() -> np.ndarray:
         h * np.exp(-((x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2) / (2 * s**2)) for a, b, c, s, h in lobes
     ]
     return np.sum(blobs, axis=0).astype(np.float32)
+
+
+def smeared_map() -> np.ndarray:
+    """What a rigid reconstruction makes of the right lobe, which moves; in half the units."""
+    volume, right = hinge_map(), np.arange(BOX) > BOX // 2
+    return np.where(right, gaussian_filter(volume, (0.5, 2.5, 0.5)), volume).astype(np.float32) / 2
 
 
 def hinge_model(dims: int = 2, particles: int = 400, bend: float = 0.35) -> FlexModel:
@@ -173,26 +180,61 @@ class ToyReconstructParams(Params):
     train: Path = param(REQUIRED, "Train job.", positional=True, path="job")
     max_iterations: int = param(20, "Iterations.", low=1, high=1000)
     rigid_twin: bool = param(True, "Also reconstruct without motion.")
+    seconds: float = param(0.0, "Seconds per iteration.", low=0, high=100, advanced=True)
 
 
 def toy_reconstruct(params: ToyReconstructParams, out: Path) -> Steps:
     for iteration in range(3):
+        end = time.monotonic() + params.seconds
+        while time.monotonic() < end:
+            time.sleep(0.02)
+            yield Progress(iteration, 3, f"iteration {iteration}")
         for half in (0, 1):
             metrics = {"half": half, "rigid": 0, "iteration": iteration, "objective": 1 / (1 + iteration)}
             yield Progress(iteration, 3, "Solving", metrics)
-    for name in ("flex", "rigid"):
-        write_map(out / f"{name}.mrc", hinge_map(), pixel_size=PIXEL_SIZE, origin=ORIGIN)
-    lines = ["shell,frequency,resolution,flex_corrected,rigid_corrected"]
-    for shell in range(1, 16):
+    kinds = {"flex": (hinge_map(), 0.08), "rigid": (smeared_map(), 0.06)}
+    kinds = kinds if params.rigid_twin else {"flex": kinds["flex"]}
+    for number, (kind, (volume, _)) in enumerate(kinds.items()):
+        noise = 0.02 * np.random.default_rng(number).normal(size=volume.shape).astype(np.float32)
+        for name, data in (
+            (kind, volume),
+            (f"{kind}_half1", volume + noise),
+            (f"{kind}_half2", volume - noise),
+        ):
+            write_map(out / f"{name}.mrc", data, pixel_size=PIXEL_SIZE, origin=ORIGIN)
+    if params.rigid_twin:
+        right = np.broadcast_to(np.arange(BOX) > BOX // 2, (BOX, BOX, BOX))
+        gain = np.where(hinge_map() > 0.02, np.where(right, 4.0, -0.2), 0.0).astype(np.float32)
+        write_map(out / "local_resolution_gain.mrc", gain, pixel_size=PIXEL_SIZE, origin=ORIGIN)
+    ends = {"corrected": 1.0, "part_moving": 0.7, "part_still": 1.1}
+    header = ["shell", "frequency", "resolution", *(f"{kind}_{end}" for kind in kinds for end in ends)]
+    lines = [",".join(header)]
+    for shell in range(1, BOX // 2):
         f = shell / (BOX * PIXEL_SIZE)
-        lines.append(f"{shell},{f},{1 / f},{np.exp(-((f / 0.08) ** 4))},{np.exp(-((f / 0.06) ** 4))}")
+        values = [np.exp(-((f / (end * limit)) ** 4)) for _, limit in kinds.values() for end in ends.values()]
+        lines.append(",".join(map(str, [shell, f, 1 / f, *values])))
     with atomic(out / "fsc.csv") as path:
         path.write_text("\n".join(lines) + "\n")
-    return {
-        "flex": {"fsc143_A": 10.6, "fsc05_A": 13.7},
-        "rigid": {"fsc143_A": 14.1, "fsc05_A": 18.3},
+    summary: dict[str, Any] = {
+        "flex": {
+            "fsc143_A": 10.6,
+            "fsc05_A": 13.7,
+            "parts": {
+                "moving": {"fsc143_A": 15.1, "fsc05_A": 19.6},
+                "still": {"fsc143_A": 9.6, "fsc05_A": 12.5},
+            },
+        },
+        "rigid": {
+            "fsc143_A": 14.1,
+            "fsc05_A": 18.3,
+            "parts": {
+                "moving": {"fsc143_A": 20.2, "fsc05_A": 26.1},
+                "still": {"fsc143_A": 12.8, "fsc05_A": 16.6},
+            },
+        },
         "training_limit_A": 12.0,
     }
+    return summary if params.rigid_twin else {k: v for k, v in summary.items() if k != "rigid"}
 
 
 def toy_stages() -> dict[str, Any]:
@@ -206,13 +248,19 @@ def toy_stages() -> dict[str, Any]:
     }
     return {
         name: SimpleNamespace(
-            name=name, title=name, resumable=name == "train", params=params, function=function
+            name=name,
+            title=name,
+            resumable=name in ("train", "reconstruct"),
+            params=params,
+            function=function,
         )
         for name, (params, function) in parts.items()
     }
 
 
-def _run_toys(project: Path, last: str = "reconstruct", **train: Any) -> dict[str, Path]:
+def _run_toys(
+    project: Path, last: str = "reconstruct", *, reconstruct: dict[str, Any] | None = None, **train: Any
+) -> dict[str, Path]:
     """Run the toy stages one after the other; the job folders by stage."""
     project.mkdir(parents=True, exist_ok=True)
     write_map(project / "consensus.mrc", hinge_map(), pixel_size=PIXEL_SIZE, origin=ORIGIN)
@@ -222,7 +270,7 @@ def _run_toys(project: Path, last: str = "reconstruct", **train: Any) -> dict[st
         "prep": {"particles": project / "particles.star", "map": project / "consensus.mrc"},
         "mesh": {"prep": project / "J1-prep"},
         "train": {"mesh": project / "J2-mesh", **train},
-        "reconstruct": {"train": project / "J3-train"},
+        "reconstruct": {"train": project / "J3-train", **(reconstruct or {})},
     }
     for number, (name, values) in enumerate(given.items(), 1):
         jobs[name] = project / f"J{number}-{name}"

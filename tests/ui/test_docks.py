@@ -9,11 +9,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_flex3d.jobs import read_job
-from napari_flex3d.ui.docks import DataDock, MeshDock, ReconstructDock, TrainDock
+from napari_flex3d.ui.docks import DataDock, MeshDock, TrainDock
 from napari_flex3d.ui.explore import ExploreDock
 from napari_flex3d.ui.explorer import SURFACE
 from napari_flex3d.ui.monitor import Monitor
 from napari_flex3d.ui.panel import in_words
+from napari_flex3d.ui.reconstruct import ReconstructDock
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.summary import facts, resolution_table
 
@@ -66,7 +67,7 @@ def test_the_stages_are_chained_from_particles_to_maps(qtbot, session, toy_jobs)
     assert reconstruct.panel.form.value_of("train") == train_job
     reconstruct_job = run(qtbot, session, reconstruct.panel)
     assert "10.60 Å" in reconstruct.table.text()
-    assert len(reconstruct.curves.lines) == 2
+    assert set(reconstruct.correlation.curves.lines) == {"flexible", "rigid"}
     assert [job.name for job in (prep_job, mesh_job, train_job, reconstruct_job)] == [
         "J1-prep",
         "J2-mesh",

@@ -156,6 +156,14 @@ def test_a_job_folder_is_read_as_its_maps(toy_jobs, stage, count):
     assert all(look["metadata"]["flex3d_job"] == str(toy_jobs[stage]) for _, look, _ in layers)
 
 
+def test_the_maps_of_a_reconstruction_are_read_at_one_contour(toy_jobs):
+    (_, flex, _), (_, rigid, _) = get_reader(str(toy_jobs["reconstruct"]))(str(toy_jobs["reconstruct"]))
+    assert flex["iso_threshold"] == rigid["iso_threshold"]
+    assert flex["contrast_limits"] == rigid["contrast_limits"]
+    assert flex.get("visible", True)
+    assert not rigid["visible"]
+
+
 def test_the_sample_is_made_once_and_opens(tmp_path, monkeypatch):
     made = []
 

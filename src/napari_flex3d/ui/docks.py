@@ -1,10 +1,9 @@
-"""The docks of the stages that run: Data, Mesh, Train and Reconstruct."""
+"""The docks of stages that run, and those of Data, Mesh and Train."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QWidget
@@ -20,11 +19,9 @@ from napari_flex3d.ui.layers import (
     stack_layer,
     surface_layer,
 )
-from napari_flex3d.ui.monitor import SOLID, Curves
 from napari_flex3d.ui.panel import Dock, Sentence, StagePanel
-from napari_flex3d.ui.scatter import INK
 from napari_flex3d.ui.session import Session
-from napari_flex3d.ui.summary import facts, read_columns, resolution_table
+from napari_flex3d.ui.summary import facts
 from napari_flex3d.ui.surface import FlexSurface
 
 MASK_LEVEL = 0.5
@@ -247,63 +244,3 @@ class TrainDock(StageDock):
     def show_results(self, job: Job) -> None:
         """Say how the training ended."""
         self.verdict.say("\n".join([*facts(job.summary), *job.warnings]))
-
-
-class ReconstructDock(StageDock):
-    """The dock "Reconstruct": half-maps with the motion undone, and how much that has given."""
-
-    def __init__(self, session: Session) -> None:
-        intro = "Reconstruct both half-maps with the motion undone, and a rigid twin to compare."
-        super().__init__(session, "reconstruct", "Reconstruct", intro)
-        layout = QGridLayout(self.results)
-        layout.setContentsMargins(0, 4, 0, 0)
-        self.table = QLabel()
-        self.table.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.curves = Curves("resolution (Å)", "FSC")
-        self.curves.setAxisItems({"bottom": ResolutionAxis()})
-        self.curves.setMinimumHeight(220)
-        self.curves.setYRange(-0.05, 1.02, padding=0)
-        layout.addLayout(self._buttons(("Show maps", "Flexible and rigid map.", self.show_layers)), 0, 0)
-        layout.addWidget(self.table, 1, 0)
-        layout.addWidget(self.curves, 2, 0)
-
-    def show_results(self, job: Job) -> None:
-        """Fourier shell correlations, and the resolutions in a table."""
-        self.table.setText(resolution_table(job.summary))
-        columns = read_columns(job.folder / "fsc.csv")
-        self.curves.clear_lines()
-        for column, name, color in (
-            ("flex_corrected", "flexible", "#4fc3e8"),
-            ("rigid_corrected", "rigid", "#ff8c42"),
-        ):
-            if column in columns:
-                self.curves.draw(name, columns["frequency"], columns[column], color, SOLID)
-        limit = job.summary.get("training_limit_A")
-        lines = [(0.143, 0, "#808890")] + ([(1 / limit, 90, "#808890")] if limit else [])
-        for at, angle, color in lines:
-            self.curves.addLine(
-                **{"y" if angle == 0 else "x": at}, pen={"color": color, "style": Qt.PenStyle.DotLine}
-            )
-
-    def show_layers(self) -> None:
-        """Show the flexible map, and the rigid one hidden above it, at the same contour."""
-        if self.job is None:
-            return
-        flex = read_map(self.job.folder / "flex.mrc")
-        layers = [surface_layer(flex.data, grid_of(flex), "Flexible map, reconstructed")]
-        if (self.job.folder / "rigid.mrc").is_file():
-            rigid = read_map(self.job.folder / "rigid.mrc")
-            layers.append(surface_layer(rigid.data, grid_of(rigid), "Rigid map, reconstructed", gray=0.5))
-            layers[-1][1]["visible"] = False
-        self._put(layers)
-
-
-class ResolutionAxis(pg.AxisItem):
-    """An axis of spatial frequencies, 1/Å, that is labelled in Å."""
-
-    def __init__(self) -> None:
-        super().__init__("bottom", pen=INK, textPen=INK, text="resolution (Å)")
-
-    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
-        """Say which resolution each frequency stands for."""
-        return [f"{1 / value:.3g}" if value > 0 else "∞" for value in values]

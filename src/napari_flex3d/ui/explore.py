@@ -23,7 +23,7 @@ from napari_flex3d.ui.job_edit import JobEdit
 from napari_flex3d.ui.panel import Dock, Sentence, StagePanel
 from napari_flex3d.ui.scatter import LatentScatter
 from napari_flex3d.ui.session import Session
-from napari_flex3d.ui.sliders import contour_range, set_range, slider
+from napari_flex3d.ui.sliders import contour_range, new_slider, set_range
 
 
 class ExploreDock(Dock):
@@ -96,7 +96,7 @@ class ExploreDock(Dock):
         look.addRow("Colour", self.color_box)
         self.scale = ColorScale()
         look.addRow("", self.scale)
-        self.contour_slider = slider()
+        self.contour_slider = new_slider()
         self.contour_slider.setToolTip("Density at which the surface is cut, in the units of the map.")
         look.addRow("Contour", self.contour_slider)
         self.low_pass_box = QDoubleSpinBox()
@@ -245,14 +245,14 @@ class ExploreDock(Dock):
             self.sliders_form.removeRow(0)
         self.sliders = []
         for k in range(dims):
-            one = slider()
-            one.setToolTip(
+            slider = new_slider()
+            slider.setToolTip(
                 f"Latent coordinate {k + 1}, from the 1st to the 99th percentile of the particles."
             )
-            one.valueChanged.connect(self._on_slider)
-            one.sliderReleased.connect(self.explorer.settle)
-            self.sliders_form.addRow(f"z{k + 1}", one)
-            self.sliders.append(one)
+            slider.valueChanged.connect(self._on_slider)
+            slider.sliderReleased.connect(self.explorer.settle)
+            self.sliders_form.addRow(f"z{k + 1}", slider)
+            self.sliders.append(slider)
 
     def _course_index(self) -> int:
         course = self.explorer.course

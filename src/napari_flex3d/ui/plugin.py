@@ -73,9 +73,10 @@ class MonitorWidget(PluginDock):
 
 def dock(name: str, session: "Session") -> "QWidget":
     """Make the widget of a dock."""
-    from napari_flex3d.ui.docks import DataDock, MeshDock, ReconstructDock, TrainDock
+    from napari_flex3d.ui.docks import DataDock, MeshDock, TrainDock
     from napari_flex3d.ui.explore import ExploreDock
     from napari_flex3d.ui.monitor import Monitor
+    from napari_flex3d.ui.reconstruct import ReconstructDock
 
     makers: dict[str, Any] = {
         "Data": DataDock,

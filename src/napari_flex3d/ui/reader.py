@@ -68,7 +68,17 @@ def _read_job(folder: Path) -> list[LayerData]:
     layers = [map_layer(file) for file in paths]
     for _, look, _ in layers:
         look["metadata"] = {JOB_KEY: str(folder)}
+    if job.stage == "reconstruct":
+        _as_twins(layers)
     return layers
+
+
+def _as_twins(layers: list[LayerData]) -> None:
+    """Show maps that are to be compared alike: the first one's contour and contrast, and the first one alone."""
+    first = layers[0][1]
+    for _, look, _ in layers[1:]:
+        look.update({name: first[name] for name in ("iso_threshold", "contrast_limits") if name in first})
+        look["visible"] = False
 
 
 def _beginning(path: Path) -> str:

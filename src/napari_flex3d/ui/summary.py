@@ -1,12 +1,15 @@
 """What a job has found, in words and numbers that a person can read."""
 
 import csv
+from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_flex3d.io.errors import InputError
+from napari_flex3d.resolutions import CRITERIA, KINDS, by_part
 
 
 def facts(summary: dict[str, Any], indent: str = "") -> list[str]:
@@ -45,15 +48,27 @@ def _plain(value: Any) -> str:
 
 
 def resolution_table(summary: dict[str, Any]) -> str:
-    """Resolutions of the flexible and the rigid map as a small table."""
+    """Resolutions of the flexible and the rigid map, of the whole and of each part, as a small table."""
+    parts = by_part(summary)
+    kinds = [kind for kind in KINDS if any(kind in found for found in parts.values())]
+    top = "".join(f"<th colspan={len(kinds)}>{words}</th>" for words in CRITERIA.values())
+    head = "".join(f"<th>{KINDS[kind]}</th>" for _ in CRITERIA for kind in kinds)
     rows = ""
-    for key, name in (("flex", "flexible"), ("rigid", "rigid")):
-        found = summary.get(key) or {}
-        if found:
-            cells = (f"{found.get(k):.2f} Å" if found.get(k) else "–" for k in ("fsc143_A", "fsc05_A"))
-            rows += f"<tr><td>{name}</td>{''.join(f'<td align=right>{c}</td>' for c in cells)}</tr>"
-    head = "<tr><th></th><th>FSC 0.143</th><th>FSC 0.5</th></tr>"
-    return f"<table cellpadding=4>{head}{rows}</table>"
+    for part, found in parts.items():
+        cells = [_row(found, kinds, criterion) for criterion in CRITERIA]
+        rows += f"<tr><td>{escape(part)}</td>{''.join(cells)}</tr>"
+    return f"<table cellpadding=3><tr><th></th>{top}</tr><tr><th></th>{head}</tr>{rows}</table>"
+
+
+def _row(found: Mapping[str, Mapping[str, float]], kinds: list[str], criterion: str) -> str:
+    """Cells of one criterion; the finer one is bold."""
+    values = [found.get(kind, {}).get(criterion) for kind in kinds]
+    finest = min((value for value in values if value), default=None)
+    text = [f"{value:.2f} Å" if value else "–" for value in values]
+    marked = [
+        f"<b>{t}</b>" if v == finest and len(kinds) > 1 else t for t, v in zip(text, values, strict=True)
+    ]
+    return "".join(f"<td align=right>{t}</td>" for t in marked)
 
 
 def read_columns(path: Path) -> dict[str, np.ndarray]:
