@@ -84,14 +84,22 @@ def chain(tmp_path):
         {"half": h, "rigid": r, "iteration": i, "objective": (1 + r) / i}
         for r in (0, 1) for h in (0, 1) for i in range(1, 11)
     ]  # fmt: skip
-    resolutions = {"flex": {"fsc143_A": 3.1, "fsc05_A": 3.9}, "rigid": {"fsc143_A": 4.2, "fsc05_A": 5.0}}
+    parts = {"moving": {"fsc143_A": 4.75, "fsc05_A": 6.0}, "still": {"fsc143_A": 3.0, "fsc05_A": 3.8}}
+    worse = {"moving": {"fsc143_A": 8.25, "fsc05_A": 9.5}, "still": {"fsc143_A": 3.1, "fsc05_A": 3.9}}
+    resolutions = {
+        "flex": {"fsc143_A": 3.1, "fsc05_A": 3.9, "bfactor_A2": -81.5, "parts": parts},
+        "rigid": {"fsc143_A": 4.2, "fsc05_A": 5.0, "bfactor_A2": -99.5, "parts": worse},
+    }
     summary = resolutions | {"training_limit_A": 6.3}
     final = make(tmp_path / "reconstruct", "reconstruct", iterations, summary, train=train)
     shells = np.arange(65)
     frequency = shells / (128 * 1.05)
     flex, rigid = (1 / (1 + np.exp((frequency - c) * 40)) for c in (0.27, 0.2))
-    table = np.column_stack([shells, frequency, flex, flex, rigid, rigid])
-    header = "shell,frequency,flex_masked,flex_corrected,rigid_masked,rigid_corrected"
+    table = np.column_stack([shells, frequency, *[flex] * 4, *[rigid] * 4])
+    ends = ("masked", "corrected", "part_moving", "part_still")
+    header = ",".join(
+        ["shell", "frequency", *(f"{kind}_{end}" for kind in ("flex", "rigid") for end in ends)]
+    )
     np.savetxt(final / "fsc.csv", table, delimiter=",", header=header, comments="", fmt="%.5f")
     return final
 
@@ -108,7 +116,7 @@ def test_the_page_holds_the_whole_chain_and_needs_no_other_file(chain, tmp_path)
     assert "<script" not in text
     assert "url(" not in re.sub(r"url\(#\w+\)", "", text)
     assert text.count("data:image/png;base64,") >= 2
-    assert text.count("<svg") == 8
+    assert text.count("<svg") == 10
     ids = re.findall(r' id="([^"]+)"', text)
     figures = [i for i in ids if re.fullmatch(r"[mp][0-9a-f]{10}", i)]
     assert len(figures) == len(set(figures))
@@ -124,6 +132,33 @@ def test_numbers_warnings_checks_and_parameters_are_told(chain, tmp_path):
     assert "As read is right." in text
     assert "Cells across &lt;the box&gt;." in text
     assert text.count('<tr class="changed"><td>cells</td>') == 1
+
+
+def test_each_part_has_its_resolutions_and_its_correlation(chain, tmp_path):
+    report(chain, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    table = text[text.index("Resolution of the parts") :]
+    table = table[: table.index("</table>")]
+    numbers = '<td class="number">4.75</td><td class="number">8.25</td><td class="number">6</td>'
+    assert f"<td>moving</td>{numbers}" in table
+    assert table.index("<td>whole</td>") < table.index("<td>moving</td>") < table.index("<td>still</td>")
+    assert "4.75 Å</b><span>resolution moving part, flexible</span>" in text  # a key figure
+    assert "-81.5 Å²" in text
+    assert "parts moving" not in text  # the table says it; no tiles
+
+
+def test_a_reconstruction_without_parts_or_twin_has_no_table(chain, tmp_path):
+    job = json.loads((chain / "job.json").read_text())
+    job["summary"] = {"flex": {"fsc143_A": 3.1, "fsc05_A": 3.9}}
+    (chain / "job.json").write_text(json.dumps(job))
+    shells = np.arange(1, 33)
+    table = np.column_stack([shells, shells / 128, np.exp(-shells / 9)])
+    header = "shell,frequency,flex_corrected"
+    np.savetxt(chain / "fsc.csv", table, delimiter=",", header=header, comments="")
+    report(chain, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Resolution of the parts" not in text
+    assert "3.1 Å" in text
 
 
 def test_a_job_that_failed_or_still_runs_gets_its_page(tmp_path):

@@ -10,6 +10,7 @@ from napari_flex3d import __version__
 from napari_flex3d.io.files import atomic
 from napari_flex3d.jobs import Job, read_job, read_metrics
 from napari_flex3d.report import figures, page
+from napari_flex3d.resolutions import CRITERIA, KINDS, WHOLE, by_part, curve_names
 from napari_flex3d.stages import STAGES
 
 TITLES = {
@@ -123,9 +124,10 @@ def _key_figures(chain: list[Job]) -> dict[str, Any]:
                 if metrics.get(name):
                     found[words] = metrics[name][-1]
         if job.stage == "reconstruct":
-            for kind, words in (("flex", "flexible"), ("rigid", "rigid")):
-                if (name := f"{kind}_fsc143_A") in facts:
-                    found[f"resolution, {words}_A"] = facts[name]
+            for part, kinds in by_part(job.summary).items():
+                if part in (WHOLE, "moving"):
+                    where = "" if part == WHOLE else f" {part} part"
+                    found |= {f"resolution{where}, {KINDS[k]}_A": v["fsc143_A"] for k, v in kinds.items()}
     return found
 
 
@@ -148,7 +150,9 @@ def _section(job: Job) -> Iterator[str]:
         f'<p class="soft">{escape(job.folder.name)}/ · {escape(str(job.record.get("started", "")))} · '
         f"{job.record.get('seconds', 0):.0f} s · version {escape(str(job.record['version']))}</p>"
     )
-    yield page.tiles(page.flat(job.summary))
+    yield page.tiles(page.flat(_without_parts(job.summary)))
+    if job.stage == "reconstruct":
+        yield _resolutions(job.summary)
     if (job.folder / "check.json").exists():
         yield from _self_check(json.loads((job.folder / "check.json").read_text(encoding="utf-8")))
     drawn = [f for f in _curves(job) if f]
@@ -156,6 +160,32 @@ def _section(job: Job) -> Iterator[str]:
         yield f'<div class="figures">{"".join(drawn)}</div>'
     yield from _pictures(job)
     yield _params(job)
+
+
+def _without_parts(summary: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the resolutions of the parts, which stand in a table."""
+    return {
+        name: {n: v for n, v in thing.items() if n != "parts"} if isinstance(thing, dict) else thing
+        for name, thing in summary.items()
+    }
+
+
+def _resolutions(summary: dict[str, Any]) -> str:
+    """Tabulate the resolutions by part, flexible against rigid."""
+    parts = by_part(summary)
+    if set(parts) <= {WHOLE}:
+        return ""
+    columns = [(criterion, kind) for criterion in CRITERIA for kind in parts[WHOLE]]
+    head = ["part", *(f"{CRITERIA[criterion]}, {KINDS[kind]} (Å)" for criterion, kind in columns)]
+    rows = [
+        [part, *(_rounded(found.get(kind, {}).get(criterion)) for criterion, kind in columns)]
+        for part, found in parts.items()
+    ]
+    return f"<h3>Resolution of the parts</h3>{page.table(head, rows)}"
+
+
+def _rounded(resolution: float | None) -> float | None:
+    return None if resolution is None else round(resolution, 2)
 
 
 def _self_check(check: dict[str, Any]) -> Iterator[str]:
@@ -189,7 +219,9 @@ def _curves(job: Job) -> Iterator[str]:
             caption = (
                 "The motion was learned below the training limit; beyond it, the half-maps are independent."
             )
-            yield page.figure(figures.fourier_shell_correlation(table, limit), caption)
+            for part in curve_names(table):
+                figure = figures.fourier_shell_correlation(table, limit, part)
+                yield page.figure(figure, caption if part == WHOLE else "")
         if metrics.get("objective"):
             yield page.figure(figures.objectives(metrics))
 

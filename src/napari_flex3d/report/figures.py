@@ -16,8 +16,12 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from napari_flex3d.resolutions import KINDS, WHOLE, curve_names
+
 FLEXIBLE, RIGID, HELD_OUT, INK = "#2f81d6", "#8b929c", "#e07b39", "#010203"
 """Colours of the flexible model, the rigid one and held-out particles; the ink turns into the page's own."""
+
+COLOURS = {"flex": FLEXIBLE, "rigid": RIGID}
 
 DENSITY = LinearSegmentedColormap.from_list("density", ["#2f81d600", "#2f81d688", "#2f81d6", "#0d2f57"])
 
@@ -112,13 +116,15 @@ def objectives(metrics: Mapping[str, Sequence[float]]) -> str:
     return draw(paint)
 
 
-def fourier_shell_correlation(table: Mapping[str, Sequence[float]], limit: float | None) -> str:
-    """Draw the FSC of the flexible and the rigid half-maps; ``limit`` is the training limit in Å."""
+def fourier_shell_correlation(
+    table: Mapping[str, Sequence[float]], limit: float | None, part: str = WHOLE
+) -> str:
+    """Draw the FSC of the flexible and the rigid half-maps in a part; ``limit`` is the training limit in Å."""
+    ends = {"masked": ":", "corrected": "-"} if part == WHOLE else {curve_names(table)[part]: "-"}
     curves = [
-        ("rigid_masked", RIGID, ":", "rigid, masked"),
-        ("flex_masked", FLEXIBLE, ":", "flexible, masked"),
-        ("rigid_corrected", RIGID, "-", "rigid, corrected"),
-        ("flex_corrected", FLEXIBLE, "-", "flexible, corrected"),
+        (f"{kind}_{end}", COLOURS[kind], line, f"{KINDS[kind]}, {end}" if part == WHOLE else KINDS[kind])
+        for end, line in ends.items()
+        for kind in ("rigid", "flex")
     ]
 
     def paint(axes: Axes) -> None:
@@ -126,14 +132,16 @@ def fourier_shell_correlation(table: Mapping[str, Sequence[float]], limit: float
         for name, colour, line, label in curves:
             if name in table:
                 axes.plot(frequency, table[name], line, color=colour, label=label)
-        axes.axhline(0.143, color=INK, linewidth=0.6, dashes=(4, 3))
-        axes.text(frequency[-1], 0.155, "0.143", ha="right", fontsize=8)
+        for level in (0.143, 0.5):
+            axes.axhline(level, color=INK, linewidth=0.6, dashes=(4, 3))
+            axes.text(frequency[-1], level + 0.012, f"{level:g}", ha="right", fontsize=8)
         if limit:
             axes.axvline(1 / limit, color=HELD_OUT, linewidth=1)
-            axes.text(1 / limit, 0.5, "training limit", color=HELD_OUT, fontsize=8, rotation=90, ha="right")
+            axes.text(1 / limit, 0.55, "training limit", color=HELD_OUT, fontsize=8, rotation=90, ha="right")
         ticks = [f for f in axes.get_xticks() if 0 < f <= frequency[-1]]
         axes.set_xticks(ticks, [f"{1 / f:.3g}" for f in ticks])
-        axes.set(xlabel="resolution (Å)", ylabel="FSC", title="Fourier shell correlation")
+        title = "Fourier shell correlation" + ("" if part == WHOLE else f", {part}")
+        axes.set(xlabel="resolution (Å)", ylabel="FSC", title=title)
         axes.set(ylim=(-0.05, 1.05), xlim=(0, frequency[-1]))
         axes.legend(fontsize=8, loc="lower left")
 

@@ -7,7 +7,16 @@ from typing import Any
 
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 
-UNITS = {"_A": "Å", "_A3": "Å³", "_px": "px", "_deg": "°", "_s": "s", "_GB": "GB", "_percent": "%"}
+UNITS = {
+    "_A": "Å",
+    "_A2": "Å²",
+    "_A3": "Å³",
+    "_px": "px",
+    "_deg": "°",
+    "_s": "s",
+    "_GB": "GB",
+    "_percent": "%",
+}
 
 
 def document(title: str, body: Iterable[str]) -> str:

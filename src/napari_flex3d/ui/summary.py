@@ -30,7 +30,7 @@ def facts(summary: dict[str, Any], indent: str = "") -> list[str]:
 
 def in_units(name: str) -> str:
     """Turn the name of a number into words, with its unit in brackets: ``cell_size_A`` is "cell size (Å)"."""
-    units = {"A": "Å", "A3": "Å³", "kV": "kV", "mm": "mm", "px": "px", "s": "s"}
+    units = {"A": "Å", "A2": "Å²", "A3": "Å³", "kV": "kV", "mm": "mm", "px": "px", "s": "s"}
     *words, last = name.split("_")
     return f"{' '.join(words)} ({units[last]})" if words and last in units else name.replace("_", " ")
 
