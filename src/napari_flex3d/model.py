@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.files import atomic
 from napari_flex3d.mesh import TetMesh, voxel_positions
-from napari_flex3d.ops.convection import convect
+from napari_flex3d.ops.convection import CarriedVoxels
 from napari_flex3d.ops.surfaces import interpolate
 
 Floats = NDArray[np.float32]
@@ -239,9 +239,7 @@ class FlexModel:
             density = self._canonical_on(box or self.box_size, apix)
         else:
             density = np.ascontiguousarray(map, dtype=np.float32)
-        points, values, corners, weights = self._carried(density, apix)
-        moved = points + interpolate(self.displacements(z), corners, weights)
-        return convect(torch.from_numpy(values), torch.from_numpy(moved), len(density), apix, order).numpy()
+        return self._carried(len(density), apix).pushed(density, self.displacements(z), order)
 
     def mask_on(self, box: int, apix: float) -> NDArray[np.bool_]:
         """Mask (box, box, box) on another grid about the same centre, ``apix`` Å a voxel."""
@@ -252,19 +250,15 @@ class FlexModel:
             return self.canonical
         return _resample(self.canonical, self.pixel_size, box, apix, order=3)
 
-    def _carried(self, density: Floats, apix: float) -> tuple[Floats, Floats, NDArray[np.int32], Floats]:
-        """Voxels of a map inside the mask: where they are, what they carry and which four vertices move them."""
-        key = (len(density), round(apix, 4))
+    def _carried(self, box: int, apix: float) -> CarriedVoxels:
+        """Voxels of a grid inside the mask, tied to the mesh; those of the last grid are kept."""
+        key = (box, round(apix, 4))
         if self._bound.get("key") != key:
-            mask = self.mask_on(len(density), apix)
-            voxels = np.argwhere(mask)
-            points = voxel_positions(voxels, len(density), apix).astype(np.float32)
-            cell, weights = self.mesh.locate(points)
-            corners = self.mesh.cells[cell].astype(np.int32)
-            at = np.flatnonzero(mask)
-            self._bound.update(key=key, at=at, points=points, corners=corners, weights=weights)
-        bound = self._bound
-        return bound["points"], density.reshape(-1)[bound["at"]], bound["corners"], bound["weights"]
+            mask = self.mask_on(box, apix)
+            located = self.mesh.locate(voxel_positions(np.argwhere(mask), box, apix).astype(np.float32))
+            carried = CarriedVoxels.of(mask, apix, self.mesh.vertices, self.mesh.cells, *located)
+            self._bound.update(key=key, carried=carried)
+        return self._bound["carried"]
 
     @cached_property
     def _bound(self) -> dict[str, Any]:

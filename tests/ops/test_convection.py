@@ -6,7 +6,7 @@ import torch
 from scipy.interpolate import BSpline
 from scipy.ndimage import convolve1d
 
-from napari_flex3d.ops.convection import convect
+from napari_flex3d.ops.convection import CarriedVoxels, convect
 
 BOX, PIXEL = 20, 1.7
 
@@ -111,6 +111,47 @@ def test_tricubic_samples_are_those_of_the_spline_that_carries_the_masses():
     x, y, z = (np.nan_to_num(spline(np.arange(64)[:, None] - 32 - p)) for p in positions.T)
     exact = np.einsum("n,zn,yn,xn->zyx", values, z, y, x)
     assert np.abs(found - exact).max() < 1e-5 * np.abs(exact).max()
+
+
+@pytest.fixture
+def carried(density):
+    """A mask of one cell, some of it outside the cell, and what the mesh's corners do."""
+    mask = np.random.default_rng(5).random((BOX,) * 3) < 0.6
+    vertices = np.array([[-30, -30, -30], [40, 0, 0], [0, 40, 0], [0, 0, 40]], float)
+    points = voxels().numpy()[mask.reshape(-1)]
+    inner = np.linalg.solve((vertices[1:] - vertices[0]).T, (points - vertices[0]).T).T
+    weights = np.concatenate([1 - inner.sum(1, keepdims=True), inner], 1)
+    cells, cell = np.array([[0, 1, 2, 3]]), np.zeros(len(points), int)
+    made = CarriedVoxels.of(mask, PIXEL, vertices, cells, cell, weights)
+    return made, mask, points, weights, np.random.default_rng(6).normal(size=(4, 3)) * 5
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_voxels_of_a_mesh_go_where_its_corners_take_them(density, carried, order):
+    made, mask, points, weights, displacements = carried
+    moved = torch.from_numpy(points + weights @ displacements)
+    expected = convect(density[torch.from_numpy(mask)], moved, BOX, PIXEL, order).numpy()
+    np.testing.assert_allclose(made.pushed(density.numpy(), displacements, order), expected, atol=3e-5)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_voxels_of_a_mesh_come_out_the_same_on_any_number_of_threads(density, carried, order):
+    before = torch.get_num_threads()
+    grids = []
+    try:
+        for threads in (1, 2, 7):
+            torch.set_num_threads(threads)
+            grids.append(carried[0].pushed(density.numpy(), carried[4], order))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(grids[0], grids[1])
+    assert np.array_equal(grids[0], grids[2])
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_no_voxels_make_an_empty_map(order):
+    grid = convect(torch.ones(0), torch.zeros(0, 3), 8, 1.0, order)
+    assert float(grid.abs().max()) == 0
 
 
 def test_other_orders_are_refused():

@@ -3,30 +3,30 @@
 The projection of particles needs no such volume (`ops.projection`); this is for showing and exporting.
 """
 
-from typing import Any, no_type_check
+from dataclasses import dataclass
+from typing import Any
 
-import numba
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Integer
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_flex3d.ops import _convection as kernels
+from napari_flex3d.ops.splines import sharpen
 from napari_flex3d.ops.threads import on_threads
 
 Array = NDArray[Any]
 
-_REACH = 16
-"""Voxels beyond the density that the cubic spline's inverse is carried on for; there it has fallen to 1e-9."""
+_STREAMS = 16
+"""Voxels one after another in a carried map are from so many parts of a plane: the taps of neighbours overlap, and to
+load a part of what has just been stored takes long."""
 
-_ROWS = 8
-"""Rows whose recursions run side by side, since one alone waits for its own last number."""
-
-_DEAD = np.float32(1e-30)
-
-# no_type_check keeps the shape checks of the tests out of what numba compiles.
-_compile = numba.njit(cache=True, nogil=True, boundscheck=False, fastmath=True)
-_exact = numba.njit(cache=True, nogil=True, boundscheck=False)  # NaN is told from numbers
+_WEIGHTS = {
+    1: np.array([[1, 0, 0, 0], [-1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], np.float32),
+    3: np.array([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]], np.float32) / np.float32(6),
+}
+"""Weights of the taps by order: four polynomials of the place between two grid points, constants first."""
 
 
 def convect(
@@ -68,200 +68,118 @@ def convect(
     map back. It keeps the sum but may ring below zero by some percent, as any sharp interpolation does. The
     result does not depend on the number of threads.
     """
-    if order not in (1, 3):
+    places = np.empty((len(values), 4), np.float32)
+    places[:, :3] = _to_grid(positions.detach().cpu().numpy(), box, pixel_size)
+    places[:, 3] = values.detach().cpu().numpy()
+    bounds = _room_for_bounds(len(places))
+    on_threads(kernels.bound, places.reshape(-1), bounds)
+    return torch.from_numpy(_pushed(places, bounds, box, order)).to(values.device)
+
+
+@dataclass(frozen=True)
+class CarriedVoxels:
+    """Voxels of a grid that follow a mesh, in an order that is quick to push.
+
+    Parameters
+    ----------
+    vertices, cells
+        The mesh at rest, Å (P, 3), and the four vertices of each cell (C, 4).
+    at, cell, weights
+        Of each voxel: place in the flat grid, cell, barycentric coordinates (N, 4).
+    box, pixel_size
+        The grid; Å.
+    """
+
+    vertices: Array
+    cells: Array
+    at: Array
+    cell: Array
+    weights: Array
+    box: int
+    pixel_size: float
+
+    @classmethod
+    def of(
+        cls,
+        mask: Bool[np.ndarray, "box box box"],
+        pixel_size: float,
+        vertices: Float[np.ndarray, "vertices 3"],
+        cells: Integer[np.ndarray, "cells 4"],
+        cell: Integer[np.ndarray, " voxels"],
+        weights: Float[np.ndarray, "voxels 4"],
+    ) -> "CarriedVoxels":
+        """Voxels of a mask, of which cells and weights are given in the order of the grid."""
+        z = np.nonzero(mask)[0]
+        of_plane = np.bincount(z, minlength=len(mask))
+        in_plane = np.arange(len(z)) - (np.cumsum(of_plane) - of_plane)[z]
+        stream, step = np.divmod(in_plane, -(-of_plane // _STREAMS)[z])
+        order = np.lexsort((stream, step, z))
+        return cls(
+            vertices,
+            cells,
+            np.flatnonzero(mask)[order].astype(np.int32),
+            cell[order].astype(np.int32),
+            weights[order].astype(np.float32),
+            len(mask),
+            pixel_size,
+        )
+
+    def pushed(
+        self,
+        density: Float[np.ndarray, "box box box"],
+        displacements: Float[np.ndarray, "vertices 3"],
+        order: int,
+    ) -> Float[np.ndarray, "box box box"]:
+        """The density of these voxels where the vertices' displacements, Å, take them; `convect` says how."""
+        moved = np.zeros((len(self.vertices), 4), np.float32)
+        moved[:, :3] = _to_grid(self.vertices + displacements, self.box, self.pixel_size)
+        corners = np.take(moved, self.cells, axis=0)
+        places, bounds = np.empty((len(self.at), 4), np.float32), _room_for_bounds(len(self.at))
+        given = (
+            np.ascontiguousarray(density, np.float32).reshape(-1),
+            self.at,
+            self.cell,
+            self.weights.reshape(-1),
+        )
+        on_threads(kernels.move, *given, corners.reshape(-1), places.reshape(-1), bounds)
+        return _pushed(places, bounds, self.box, order)
+
+
+def _to_grid(positions: Array, box: int, pixel_size: float) -> Array:
+    """Å to grid points; one more, so that truncating to integers is rounding down."""
+    return positions * (1 / pixel_size) + (box // 2 + 1)
+
+
+def _room_for_bounds(voxels: int) -> Array:
+    return np.empty((-(-voxels // kernels.BLOCK), 2, 4), np.float32)
+
+
+def _pushed(places: Array, bounds: Array, box: int, order: int) -> Array:
+    """Grid of voxels at places (x, y, z, value), of which every block's least and greatest numbers are given."""
+    if order not in _WEIGHTS:
         raise ValueError(f"order = {order}: must be 1 (trilinear) or 3 (tricubic)")
-    masses = np.ascontiguousarray(values.detach().cpu().numpy(), dtype=np.float32)
-    places = np.ascontiguousarray(positions.detach().cpu().numpy(), dtype=np.float32)
-    grid = np.zeros((box, box, box), dtype=np.float32)
-    scale = np.float32(1 / pixel_size)
-    first, last = _extent(places, box, scale)
-    if first[0] > last[0]:  # everything has left
-        return torch.from_numpy(grid).to(values.device)
-    on_threads(_spread, grid.reshape(-1), masses, places, box, scale, order, first[2] - 1, last[2] + 3)
-    if order == 3:
-        window = grid[
-            tuple(slice(max(0, a - _REACH), b + _REACH) for a, b in zip(first[::-1], last[::-1], strict=True))
-        ]
-        factors = [_factors(size) for size in window.shape]
-        on_threads(_sharpen_planes, window, *factors[1], *factors[2])
-        on_threads(_sharpen_columns, window, *factors[0])
-    return torch.from_numpy(grid).to(values.device)
+    grid = np.empty((box, box, box), np.float32)
+    weights = _WEIGHTS[order].reshape(-1)
+    taps = order + 1
+    on_threads(
+        kernels.spread,
+        grid.reshape(-1),
+        places.reshape(-1),
+        bounds,
+        _middles(bounds, box),
+        box,
+        weights,
+        taps,
+    )
+    if order == 3 and len(bounds):
+        first = np.clip(np.floor(bounds[:, 0, 2::-1].min(0)) - taps // 2, 0, box).astype(int)
+        last = np.clip(np.floor(bounds[:, 1, 2::-1].max(0)) + taps // 2, 0, box).astype(int)
+        sharpen(grid, first, last)
+    return grid
 
 
-@_exact
-@no_type_check
-def _on_grid(positions, n, box, scale):
-    """Whether a voxel touches the box, its lower grid point and its place above it, from 0 to 1."""
-    centre = np.float32(box // 2 + 1)  # one more, so that truncating to integers is rounding down
-    x = positions[n, 0] * scale + centre
-    y = positions[n, 1] * scale + centre
-    z = positions[n, 2] * scale + centre
-    top = np.float32(box + 1)
-    if not (x > 0 and x < top and y > 0 and y < top and z > 0 and z < top):  # also NaN
-        return False, 0, 0, 0, x, y, z
-    ix, iy, iz = np.int64(x), np.int64(y), np.int64(z)
-    return True, ix - 1, iy - 1, iz - 1, x - np.float32(ix), y - np.float32(iy), z - np.float32(iz)
-
-
-@_exact
-@no_type_check
-def _extent(positions, box, scale):
-    """Smallest and largest lower grid point (x, y, z) of the voxels that touch the box."""
-    first, last = np.full(3, box), np.full(3, -2)
-    for n in range(len(positions)):
-        inside, ix, iy, iz, _, _, _ = _on_grid(positions, n, box, scale)
-        if inside:
-            first[0], first[1], first[2] = min(first[0], ix), min(first[1], iy), min(first[2], iz)
-            last[0], last[1], last[2] = max(last[0], ix), max(last[1], iy), max(last[2], iz)
-    return first, last
-
-
-@_exact
-@no_type_check
-def _spread(thread, threads, flat, values, positions, box, scale, order, bottom, top):
-    """Add all voxels to the planes that are this thread's, whole or in part, in their order."""
-    height = top - bottom
-    low = max(0, bottom + height * thread // threads)
-    high = min(box, bottom + height * (thread + 1) // threads)
-    before, after = (1, 2) if order == 3 else (0, 1)
-    for n in range(len(positions)):
-        inside, ix, iy, iz, fx, fy, fz = _on_grid(positions, n, box, scale)
-        if not inside or iz + after < low or iz - before >= high:
-            continue
-        mine = max(low - iz, -before), min(high - iz, after + 1)  # planes from the voxel's own
-        whole = ix >= before and ix + after < box and iy >= before and iy + after < box
-        if whole and order == 1:
-            _add_linear(flat, box, mine, values[n], ix, iy, iz, fx, fy, fz)
-        elif whole:
-            _add_cubic(flat, box, mine, values[n], ix, iy, iz, _cubic(fx), _cubic(fy), _cubic(fz))
-        elif order == 1:
-            _add_some(flat, box, mine, values[n], ix, iy, iz, _linear(fx), _linear(fy), _linear(fz))
-        else:
-            _add_some(flat, box, mine, values[n], ix, iy, iz, _cubic(fx), _cubic(fy), _cubic(fz))
-
-
-@_compile
-@no_type_check
-def _linear(f):
-    """Trilinear weights at the grid points -1, 0, 1, 2 about a point at ``f`` between 0 and 1."""
-    zero = np.float32(0)
-    return zero, np.float32(1) - f, f, zero
-
-
-@_compile
-@no_type_check
-def _cubic(f):
-    """Cubic B-spline at the grid points -1, 0, 1, 2 about a point at ``f`` between 0 and 1."""
-    sixth = np.float32(1 / 6)
-    g = np.float32(1) - f
-    first = g * g * g * sixth
-    last = f * f * f * sixth
-    second = np.float32(2 / 3) - f * f * (np.float32(1) - np.float32(0.5) * f)
-    third = np.float32(1) - first - second - last  # the sum is 1 whatever the rounding: mass is kept
-    return first, second, third, last
-
-
-@_compile
-@no_type_check
-def _add_linear(flat, box, planes, value, ix, iy, iz, fx, fy, fz):
-    one = np.float32(1)
-    for dz in range(planes[0], planes[1]):
-        wz = value * (fz if dz else one - fz)
-        at = np.uintp(((iz + dz) * box + iy) * box + ix)
-        for dy in range(2):
-            w = wz * (fy if dy else one - fy)
-            flat[at] += w * (one - fx)
-            flat[at + np.uintp(1)] += w * fx
-            at += np.uintp(box)
-
-
-@_compile
-@no_type_check
-def _add_cubic(flat, box, planes, value, ix, iy, iz, wx, wy, wz):
-    u0, u1, u2, u3 = wx
-    for dz in range(planes[0], planes[1]):
-        at = np.uintp(((iz + dz) * box + iy - 1) * box + ix - 1)
-        for dy in range(4):
-            w = value * wz[dz + 1] * wy[dy]
-            flat[at] += w * u0
-            flat[at + np.uintp(1)] += w * u1
-            flat[at + np.uintp(2)] += w * u2
-            flat[at + np.uintp(3)] += w * u3
-            at += np.uintp(box)
-
-
-@_compile
-@no_type_check
-def _add_some(flat, box, planes, value, ix, iy, iz, wx, wy, wz):
-    """Add a voxel at the border: only those taps that are inside."""
-    for dz in range(planes[0], planes[1]):
-        for dy in range(max(-1, -iy), min(3, box - iy)):
-            for dx in range(max(-1, -ix), min(3, box - ix)):
-                at = ((iz + dz) * box + iy + dy) * box + ix + dx
-                flat[at] += value * wz[dz + 1] * wy[dy + 1] * wx[dx + 1]
-
-
-def _factors(size: int) -> tuple[Array, Array]:
-    """Elimination of the matrix (1, 4, 1) / 6 (Thomas): share of the row before, factor of this row."""
-    ratio = np.empty(size)
-    scale = np.empty(size)
-    last = 0.0
-    for n in range(size):
-        scale[n] = 6.0 / (4.0 - last)
-        last = ratio[n] = 1.0 / (4.0 - last)
-    return ratio.astype(np.float32), scale.astype(np.float32)
-
-
-@_compile
-@no_type_check
-def _sharpen_planes(thread, threads, window, ratio_y, scale_y, ratio_x, scale_x):
-    """Solve the system along y, then along x, in every plane."""
-    for z in range(thread, len(window), threads):
-        _solve(window[z], ratio_y, scale_y)
-        for start in range(0, window.shape[1], _ROWS):
-            _solve_along(window[z, start : start + _ROWS], ratio_x, scale_x)
-
-
-@_compile
-@no_type_check
-def _sharpen_columns(thread, threads, window, ratio, scale):
-    """Solve the system along z."""
-    for y in range(thread, window.shape[1], threads):
-        _solve(window[:, y], ratio, scale)
-
-
-@_compile
-@no_type_check
-def _or_zero(value):
-    """The value, or zero where it has all but died out: numbers below the least normal one are very slow."""
-    return value if abs(value) > _DEAD else np.float32(0)
-
-
-@_compile
-@no_type_check
-def _solve(rows, ratio, scale):
-    """Solve (1, 4, 1) / 6 along the first axis for all columns at once, in place."""
-    size, width = rows.shape
-    for x in range(width):
-        rows[0, x] *= scale[0]
-    for n in range(1, size):
-        for x in range(width):
-            rows[n, x] = _or_zero(rows[n, x] * scale[n] - rows[n - 1, x] * ratio[n])
-    for n in range(size - 2, -1, -1):
-        for x in range(width):
-            rows[n, x] = _or_zero(rows[n, x] - ratio[n] * rows[n + 1, x])
-
-
-@_compile
-@no_type_check
-def _solve_along(rows, ratio, scale):
-    """Solve (1, 4, 1) / 6 along the second axis of a few rows, in place."""
-    count, size = rows.shape
-    for r in range(count):
-        rows[r, 0] *= scale[0]
-    for n in range(1, size):
-        for r in range(count):
-            rows[r, n] = _or_zero(rows[r, n] * scale[n] - rows[r, n - 1] * ratio[n])
-    for n in range(size - 2, -1, -1):
-        for r in range(count):
-            rows[r, n] = _or_zero(rows[r, n] - ratio[n] * rows[r, n + 1])
+def _middles(bounds: Array, box: int) -> Array:
+    """The middle planes of the blocks, from low to high: where to cut for threads with as many voxels each."""
+    if not len(bounds):
+        return np.zeros(1)
+    return np.sort(np.clip(bounds[:, :, 2].mean(1), 0, box))
