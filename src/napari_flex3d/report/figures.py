@@ -143,7 +143,7 @@ def fourier_shell_correlation(
         title = "Fourier shell correlation" + ("" if part == WHOLE else f", {part}")
         axes.set(xlabel="resolution (Å)", ylabel="FSC", title=title)
         axes.set(ylim=(-0.05, 1.05), xlim=(0, frequency[-1]))
-        axes.legend(fontsize=8, loc="lower left")
+        axes.legend(fontsize=8)
 
     return draw(paint)
 

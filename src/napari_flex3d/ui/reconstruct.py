@@ -225,6 +225,7 @@ class ResolutionAxis(pg.AxisItem):
 
     def __init__(self) -> None:
         super().__init__("bottom", pen=INK, textPen=INK, text="resolution (Å)")
+        self.enableAutoSIPrefix(False)  # else the title gets "(x0.001)", which is not so of Å
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         """Say which resolution each frequency stands for."""
