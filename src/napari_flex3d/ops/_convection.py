@@ -10,7 +10,7 @@ from typing import no_type_check
 import numba
 import numpy as np
 
-from napari_flex3d.ops.projection._numba.vectors import clip, load4, store
+from napari_flex3d.ops.projection._numba.vectors import clip, load4, load16, store
 from napari_flex3d.ops.projection._numba.voxels import OPTIONS, inline
 
 BLOCK = 1024
@@ -29,11 +29,13 @@ def move(thread, threads, density, at, cell, weights, corners, places, bounds):
     count, blocks = len(at), len(bounds)
     for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
         for n in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
-            k, c = 4 * n, 16 * cell[n]
-            p = load4(corners, c) * weights[k] + load4(corners, c + 4) * weights[k + 1]
-            q = load4(corners, c + 8) * weights[k + 2] + load4(corners, c + 12) * weights[k + 3]
+            v = np.uintp(n)  # unsigned, so that numba looks for no negative index
+            k, c = np.uintp(4) * v, 16 * cell[v]
+            one, two, three = k + np.uintp(1), k + np.uintp(2), k + np.uintp(3)
+            p = load4(corners, c) * weights[k] + load4(corners, c + 4) * weights[one]
+            q = load4(corners, c + 8) * weights[two] + load4(corners, c + 12) * weights[three]
             store(places, k, p + q)
-            places[k + 3] = density[at[n]]
+            places[three] = density[np.uintp(at[v])]
         _bound_block(places, bounds, block)
 
 
@@ -48,10 +50,22 @@ def bound(thread, threads, places, bounds):
 @no_type_check
 def _bound_block(places, bounds, block):
     """Least and greatest coordinates of a block; what is not a number counts as far away."""
-    start = block * BLOCK * 4
+    start, stop = block * BLOCK * 4, min(len(places), (block + 1) * BLOCK * 4)
     low = clip(load4(places, start), -_FAR, _FAR)
     high = low
-    for k in range(start + 4, min(len(places), start + BLOCK * 4), 4):
+    fours = (stop - start) // 16
+    if fours:
+        lows = clip(load16(places, start), -_FAR, _FAR)
+        highs = lows
+        for k in range(start + 16, start + 16 * fours, 16):
+            p = load16(places, k)
+            lows, highs = clip(p, -_FAR, lows), clip(p, highs, _FAR)
+        wide = np.empty(32, np.float32)
+        store(wide, 0, lows)
+        store(wide, 16, highs)
+        for k in range(0, 16, 4):
+            low, high = clip(load4(wide, k), -_FAR, low), clip(load4(wide, 16 + k), high, _FAR)
+    for k in range(start + 16 * fours, stop, 4):
         p = load4(places, k)
         low, high = clip(p, -_FAR, low), clip(p, high, _FAR)
     store(bounds, block * 8, low)
@@ -73,30 +87,44 @@ def spread(thread, threads, flat, places, bounds, middles, box, weights, taps):
             continue
         inner = low[0] >= back and low[1] >= back
         inner = inner and high[0] < box + back - 3 and high[1] < box + back - 3
+        mine = inner and low[2] >= bottom + back and high[2] < top - back + 1
         for k in range(block * BLOCK * 4, min(len(places), (block + 1) * BLOCK * 4), 4):
-            x, y, z = places[k], places[k + 1], places[k + 2]
-            if not (z > 0 and z < box + 1):
-                continue
-            if not (inner or (x > 0 and x < box + 1 and y > 0 and y < box + 1)):  # also NaN
-                continue
+            a = np.uintp(k)
+            x, y, z = places[a], places[a + np.uintp(1)], places[a + np.uintp(2)]
+            begin, end = 0, taps
             ix, iy, iz = np.int64(x), np.int64(y), np.int64(z)
-            begin, end = max(bottom - iz + back, 0), min(top - iz + back, taps)
-            if begin >= end:
-                continue
-            row = _row(weights, x - np.float32(ix))
-            store(rows, 4, _row(weights, y - np.float32(iy)))
-            store(rows, 8, _row(weights, z - np.float32(iz)) * places[k + 3])
-            if not inner:
-                store(rows, 0, row)
-                _add_some(flat, box, begin, end, taps, ix - back, iy - back, iz - back, rows)
-                continue
-            p = ((iz - back) * box + iy - back) * box + ix - back
-            if end - begin < taps:
-                _add_planes(flat, box, begin, end, taps, p, row, rows)
-            elif taps == 4:
-                _add_cubic(flat, box, p, row, rows)
-            else:
-                _add_linear(flat, box, p, row, rows)
+            if not mine:
+                if not (z > 0 and z < box + 1):
+                    continue
+                if not (inner or (x > 0 and x < box + 1 and y > 0 and y < box + 1)):  # also NaN
+                    continue
+                begin, end = max(bottom - iz + back, 0), min(top - iz + back, taps)
+                if begin >= end:
+                    continue
+            beyond = x - np.float32(ix), y - np.float32(iy), z - np.float32(iz)
+            first, value = (ix - back, iy - back, iz - back), places[a + np.uintp(3)]
+            _add(flat, box, inner, begin, end, first, beyond, value, weights, taps, rows)
+
+
+@inline
+@no_type_check
+def _add(flat, box, inner, begin, end, first, beyond, value, weights, taps, rows):
+    """Add a voxel to its planes from ``begin`` to ``end``, in the way that is quickest where it is."""
+    p = (first[2] * box + first[1]) * box + first[0]
+    if taps == 2 and inner and end - begin == 2:
+        row = load4(weights, 0) + load4(weights, 4) * beyond[0]
+        _add_linear(flat, box, p, row, beyond[1], beyond[2], value)
+        return
+    row = _row(weights, beyond[0])
+    store(rows, 4, _row(weights, beyond[1]))
+    store(rows, 8, _row(weights, beyond[2]) * value)
+    if not inner:
+        store(rows, 0, row)
+        _add_some(flat, box, begin, end, taps, first, rows)
+    elif end - begin < taps:
+        _add_planes(flat, box, begin, end, taps, p, row, rows)
+    else:
+        _add_cubic(flat, box, p, row, rows)
 
 
 @inline
@@ -109,20 +137,18 @@ def _row(weights, t):
 
 @inline
 @no_type_check
-def _add_linear(flat, box, p, row, rows):
+def _add_linear(flat, box, p, row, ty, tz, value):
     """Add a voxel; all planes are read before one is written, since their addresses end in the same digits."""
+    one = np.float32(1)
     q = p + box * box
-    a, b = row * rows[4], row * rows[5]
-    low, next_low, high, next_high = (
-        load4(flat, p),
-        load4(flat, p + box),
-        load4(flat, q),
-        load4(flat, q + box),
-    )
-    store(flat, p, low + a * rows[8])
-    store(flat, p + box, next_low + b * rows[8])
-    store(flat, q, high + a * rows[9])
-    store(flat, q + box, next_high + b * rows[9])
+    near, far = row * (one - ty), row * ty
+    low, high = value * (one - tz), value * tz
+    a, b = load4(flat, p) + near * low, load4(flat, p + box) + far * low
+    c, d = load4(flat, q) + near * high, load4(flat, q + box) + far * high
+    store(flat, p, a)
+    store(flat, p + box, b)
+    store(flat, q, c)
+    store(flat, q + box, d)
 
 
 @inline
@@ -156,8 +182,9 @@ def _add_planes(flat, box, begin, end, taps, p, row, rows):
 
 @_compile
 @no_type_check
-def _add_some(flat, box, begin, end, taps, ix, iy, iz, rows):
+def _add_some(flat, box, begin, end, taps, first, rows):
     """Add a voxel at the border: only those taps that are inside."""
+    ix, iy, iz = first
     for dz in range(begin, end):
         for dy in range(max(0, -iy), min(taps, box - iy)):
             for dx in range(max(0, -ix), min(taps, box - ix)):
