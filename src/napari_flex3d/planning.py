@@ -21,9 +21,11 @@ from napari_flex3d.jobs import input_of, read_job
 from napari_flex3d.mesh import TetMesh, regular_mesh, voxel_positions
 from napari_flex3d.model import load_model
 from napari_flex3d.ops.convection import convect
+from napari_flex3d.ops.gridding import gather3, spread3
 from napari_flex3d.ops.projection import Body, place, project, rigid_body
 from napari_flex3d.particles import Particles
 from napari_flex3d.reconstruct import ReconstructParams
+from napari_flex3d.reconstruct.shared import INNER
 from napari_flex3d.room import (
     Need,
     Sizes,
@@ -50,8 +52,11 @@ HELD_OUT_VISIT = 1.6
 LAST_VISIT = 0.4
 """The last step of a training particle's latent, in visits."""
 
-PASSES = 4
-"""Passes over the particles that a half-map usually needs before an iteration gains next to nothing."""
+ITERATIONS = 3
+"""Iterations that a half-map usually needs before one gains next to nothing."""
+
+BESIDES = 1.7
+"""Passes over the particles besides: the first gradient, and the weights of those that share a deformation."""
 
 VOXELS = 60_000
 """Voxels of the crop box that a pass is measured with; a pass is linear in them."""
@@ -224,11 +229,15 @@ def _after_training(
     need = of_reconstruction(sizes, rigid_twin=twin)
     seconds = math.nan
     if need.memory < available_memory():
-        passes = min(PASSES, params.get("max_iterations", _default(ReconstructParams, "max_iterations"))) + 2
-        a_pass = _pass_time(prep, mesh, sizes, flexible=True)
-        if twin:
-            a_pass += _pass_time(prep, mesh, sizes, flexible=False)
-        seconds = passes * sizes.particles * a_pass + 4
+        most = params.get("max_iterations", _default(ReconstructParams, "max_iterations"))
+        iterations = min(ITERATIONS, most)
+        product = _product_time(sizes)
+        seconds = 4.0
+        for flexible, groups in ((True, sizes.groups), (False, 1))[: 1 + twin]:
+            seconds += (
+                (iterations + BESIDES) * sizes.particles * _pass_time(prep, mesh, sizes, flexible=flexible)
+            )
+            seconds += 2 * iterations * INNER * product * math.ceil(groups / torch.get_num_threads())
     yield _judged("reconstruct", seconds, need, sizes, out)
 
 
@@ -259,6 +268,21 @@ def _pass_time(prep: Path, mesh: TetMesh, sizes: Sizes, *, flexible: bool) -> fl
     full, quarter = (_time_of_images(particles, body) for body in (whole, part))
     a_voxel = max(0.0, full - quarter) / (len(whole.order) - len(part.order))
     return full + a_voxel * (sizes.voxels(sizes.crop_box) - len(whole.order))
+
+
+def _product_time(sizes: Sizes) -> float:
+    """Seconds of a product with one shared deformation: transforms of a volume, and its voxels there and back."""
+    box, count = sizes.crop_box, min(VOXELS, sizes.voxels(sizes.crop_box))
+    volume = torch.zeros(box, box, box)
+    body = rigid_body((torch.rand(count, 3, generator=torch.Generator().manual_seed(0)) - 0.5) * box / 2)
+    values = torch.ones(count)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # groups are spread over the threads
+    gather3(spread3(values, body.vertices, body, box), body.vertices, body)  # loads or compiles
+    there = _median(lambda: gather3(spread3(values, body.vertices, body, box), body.vertices, body))
+    transforms = _median(lambda: torch.fft.irfftn(torch.fft.rfftn(volume), s=volume.shape))
+    torch.set_num_threads(threads)
+    return there * sizes.voxels(box) / count + transforms
 
 
 def _time_of_images(particles: Particles, body: Body) -> float:

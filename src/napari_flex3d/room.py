@@ -16,6 +16,15 @@ MODES = 126
 """Elastic modes of a flow generator."""
 
 
+MOST_GROUPS, FEWEST_SHARING = 24, 400
+"""Shared deformations of a half-set at most, and particles that share one at least on average."""
+
+
+def most_groups(particles: int) -> int:
+    """Deformations at most that so many particles share in the solver of "reconstruct"."""
+    return max(1, min(MOST_GROUPS, particles // FEWEST_SHARING))
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What the needs of a stage follow from.
@@ -44,6 +53,11 @@ class Sizes:
     def voxels(self, box: int) -> int:
         """Voxels of the mask on a box."""
         return round(self.mask_share * box**3)
+
+    @property
+    def groups(self) -> int:
+        """Deformations that the particles of a half-set share at most."""
+        return most_groups(self.particles // 2)
 
     @property
     def batch(self) -> int:
@@ -92,12 +106,12 @@ def of_training(sizes: Sizes, epochs: int) -> Need:
 
 
 def of_reconstruction(sizes: Sizes, *, rigid_twin: bool = True) -> Need:
-    """What the stage "reconstruct" needs: volumes of twice the box for the inversion, the solver's last steps."""
+    """What the stage "reconstruct" needs: the solver's last steps, shared deformations, maps to correlate."""
     n, voxels = sizes.crop_box, sizes.voxels(sizes.crop_box)
     table = 600 * sizes.particles
     batch = 32 * (n**2 * 40 + round((1.5 * n) ** 2) * 16)
-    maps = 260 * n**3
-    solver = (2 * 10 + 12) * 4 * voxels + 500 * voxels
+    maps = 140 * n**3
+    solver = (2 * 10 + 12) * 4 * voxels + 500 * voxels + 2 * sizes.groups * n**3
     volumes = (8 if rigid_twin else 4) * 4 * n**3
     memory = PROGRAM + table + batch + maps + solver + volumes
     return Need(memory, maps + solver + 2 * batch, volumes + 12 * n**3 + 24 * 4 * voxels)

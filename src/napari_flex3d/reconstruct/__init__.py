@@ -40,6 +40,7 @@ from napari_flex3d.reconstruct.validation import (
     sentences,
     write_curves,
 )
+from napari_flex3d.room import check, of_reconstruction, sizes_of
 
 FEWEST = 10
 """Particles of a half-set at least."""
@@ -124,6 +125,8 @@ def reconstruct(params: ReconstructParams, out: Path) -> Generator[Progress, Non
     device = choose_device(params.device)
     mesh_job = input_of(params.train, "mesh")
     prep = input_of(mesh_job, "prep")
+    sizes = sizes_of(mesh_job)
+    check("reconstruct", of_reconstruction(sizes, rigid_twin=params.rigid_twin), sizes, out)
     case = _case(params.train, mesh_job, prep)
     rows = [np.flatnonzero(case.particles.half == half) for half in (0, 1)]
     for half in (0, 1):

@@ -6,6 +6,7 @@ The solver uses it to choose its directions; every step is judged on the particl
 deformation, so sharing changes the way to the result and not the result.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,13 +61,15 @@ class SharedOperator:
 
     def __call__(self, values: Tensor) -> Tensor:
         """Product with a map's voxels, in the body's order."""
-        total = torch.zeros_like(values)
-        for group in self._groups:
-            n = len(group.response)
-            transform = torch.fft.rfftn(spread3(values, group.vertices, self._body, n))
-            field = torch.fft.irfftn(transform * group.response, s=(n, n, n))
-            total += gather3(field, group.vertices, self._body)
-        return total
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            parts = pool.map(lambda group: self._of(group, values), self._groups)
+            return torch.stack(list(parts)).sum(0)
+
+    def _of(self, group: Group, values: Tensor) -> Tensor:
+        n = len(group.response)
+        transform = torch.fft.rfftn(spread3(values, group.vertices, self._body, n))
+        field = torch.fft.irfftn(transform * group.response, s=(n, n, n))
+        return gather3(field, group.vertices, self._body)
 
     def solve(self, right: Tensor) -> Tensor:
         """Map whose product is nearly ``right``."""

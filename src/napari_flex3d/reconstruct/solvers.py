@@ -10,18 +10,12 @@ from torch import Tensor
 
 from napari_flex3d.reconstruct.problem import Problem
 from napari_flex3d.reconstruct.shared import SharedOperator, share
+from napari_flex3d.room import most_groups
 
 SolverName = Literal["cg", "lbfgs"]
 
-ENOUGH = 1e-3
-"""Share of all that was gained; an iteration that gains less is the last."""
-
 HISTORY = 10
 """Steps that a method remembers, with what each did to the gradient."""
-
-
-MOST_GROUPS, FEWEST_SHARING = 24, 100
-"""Shared deformations at most, and particles that share one at least on average."""
 
 
 @dataclass
@@ -65,6 +59,9 @@ class Descent:
 class Method(ABC):
     """Chooses directions from gradients, and remembers its last steps and what each did to the gradient."""
 
+    enough: float
+    """An iteration that gains a smaller share of all that was gained is the last."""
+
     def __init__(self) -> None:
         self._pairs: list[tuple[Tensor, Tensor]] = []
 
@@ -97,6 +94,8 @@ class ConjugateGradients(Method):
     Hestenes & Stiefel 1952; every direction is made conjugate to the last ones (Notay, SIAM J. Sci. Comput. 2000).
     """
 
+    enough = 1e-2
+
     def __init__(self, precondition: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self._precondition = precondition
@@ -116,6 +115,8 @@ class LimitedMemory(Method):
     -----
     Nocedal, Math. Comp. 1980; the two-loop recursion.
     """
+
+    enough = 1e-3
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Quasi-Newton descent."""
@@ -145,7 +146,7 @@ def solve(
     method: Method,
     max_iterations: int,
     descent: Descent | None = None,
-    enough: float = ENOUGH,
+    enough: float | None = None,
 ) -> Generator[Report, None, Tensor]:
     """Least-squares map of a half-set.
 
@@ -160,7 +161,7 @@ def solve(
     descent
         Where to go on from; None starts from no map at all.
     enough
-        It stops when an iteration gains less than this share of all that was gained.
+        It stops when an iteration gains less than this share of all that was gained; the method's own if None.
 
     Returns
     -------
@@ -172,6 +173,7 @@ def solve(
     the direction gives the next gradient as well. Stopping early regularises: frequencies that the images hardly
     determine come last.
     """
+    least = method.enough if enough is None else enough
     if descent is None:
         gradient, objective = yield from _watched(problem.gradient(None, against_images=True), 0)
         descent = Descent(torch.zeros_like(gradient), gradient, objective, objective)
@@ -191,7 +193,7 @@ def solve(
             descent.start,
             descent.objective - gained,
             descent.iteration + 1,
-            gained < enough * (descent.start - descent.objective + gained),
+            gained < least * (descent.start - descent.objective + gained),
         )
         yield Report(descent.iteration, len(problem.rows), descent)
     return descent.values
@@ -201,8 +203,8 @@ def method_named(name: SolverName, problem: Problem, tolerance: float) -> Method
     """Make the method for a half-set; ``tolerance`` (Å) is how different deformations may be that share one."""
     if name == "lbfgs":
         return LimitedMemory()
-    most = max(1, min(MOST_GROUPS, len(problem.rows) // FEWEST_SHARING))
-    return ConjugateGradients(SharedOperator(problem, share(problem, tolerance, most)).solve)
+    members = share(problem, tolerance, most_groups(len(problem.rows)))
+    return ConjugateGradients(SharedOperator(problem, members).solve)
 
 
 def _watched(
