@@ -85,46 +85,54 @@ def spread(thread, threads, flat, places, bounds, middles, box, weights, taps):
         low, high = bounds[block]
         if low[2] - back >= top or high[2] + back < bottom:
             continue
-        inner = low[0] >= back and low[1] >= back
-        inner = inner and high[0] < box + back - 3 and high[1] < box + back - 3
+        inner = _off_border(low, high, back, box)
         mine = inner and low[2] >= bottom + back and high[2] < top - back + 1
         for k in range(block * BLOCK * 4, min(len(places), (block + 1) * BLOCK * 4), 4):
             a = np.uintp(k)
             x, y, z = places[a], places[a + np.uintp(1)], places[a + np.uintp(2)]
-            begin, end = 0, taps
             ix, iy, iz = np.int64(x), np.int64(y), np.int64(z)
+            begin, end = 0, taps
             if not mine:
-                if not (z > 0 and z < box + 1):
-                    continue
-                if not (inner or (x > 0 and x < box + 1 and y > 0 and y < box + 1)):  # also NaN
+                if not _inside(x, y, z, box + 1):
                     continue
                 begin, end = max(bottom - iz + back, 0), min(top - iz + back, taps)
                 if begin >= end:
                     continue
-            beyond = x - np.float32(ix), y - np.float32(iy), z - np.float32(iz)
-            first, value = (ix - back, iy - back, iz - back), places[a + np.uintp(3)]
-            _add(flat, box, inner, begin, end, first, beyond, value, weights, taps, rows)
+            tx, ty, tz, value = (
+                x - np.float32(ix),
+                y - np.float32(iy),
+                z - np.float32(iz),
+                places[a + np.uintp(3)],
+            )
+            p = ((iz - back) * box + iy - back) * box + ix - back
+            if taps == 2 and inner and end - begin == 2:
+                _add_linear(flat, box, p, load4(weights, 0) + load4(weights, 4) * tx, ty, tz, value)
+                continue
+            row = _row(weights, tx)
+            store(rows, 4, _row(weights, ty))
+            store(rows, 8, _row(weights, tz) * value)
+            if not inner:
+                store(rows, 0, row)
+                _add_some(flat, box, begin, end, taps, (ix - back, iy - back, iz - back), rows)
+            elif end - begin < taps:
+                _add_planes(flat, box, begin, end, taps, p, row, rows)
+            else:  # no branches in what is called here for every voxel: they would count references
+                _add_cubic(flat, box, p, row, rows)
 
 
 @inline
 @no_type_check
-def _add(flat, box, inner, begin, end, first, beyond, value, weights, taps, rows):
-    """Add a voxel to its planes from ``begin`` to ``end``, in the way that is quickest where it is."""
-    p = (first[2] * box + first[1]) * box + first[0]
-    if taps == 2 and inner and end - begin == 2:
-        row = load4(weights, 0) + load4(weights, 4) * beyond[0]
-        _add_linear(flat, box, p, row, beyond[1], beyond[2], value)
-        return
-    row = _row(weights, beyond[0])
-    store(rows, 4, _row(weights, beyond[1]))
-    store(rows, 8, _row(weights, beyond[2]) * value)
-    if not inner:
-        store(rows, 0, row)
-        _add_some(flat, box, begin, end, taps, first, rows)
-    elif end - begin < taps:
-        _add_planes(flat, box, begin, end, taps, p, row, rows)
-    else:
-        _add_cubic(flat, box, p, row, rows)
+def _off_border(low, high, back, box):
+    """Whether whole rows of taps of a block are inside along x and y."""
+    far = box + back - 3
+    return low[0] >= back and low[1] >= back and high[0] < far and high[1] < far
+
+
+@inline
+@no_type_check
+def _inside(x, y, z, top):
+    """Whether a voxel touches the box; not numbers do not."""
+    return x > 0 and x < top and y > 0 and y < top and z > 0 and z < top
 
 
 @inline
