@@ -3,7 +3,7 @@
 The projection of particles needs no such volume (`ops.projection`); this is for showing and exporting.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,8 @@ class CarriedVoxels:
     weights: Array
     box: int
     pixel_size: float
+    _rooms: list[Array] = field(default_factory=list, init=False, repr=False, compare=False)
+    """Where places are written: memory that is not asked for anew for every map, one for each thread that pushes."""
 
     @classmethod
     def of(
@@ -134,7 +136,11 @@ class CarriedVoxels:
         moved = np.zeros((len(self.vertices), 4), np.float32)
         moved[:, :3] = _to_grid(self.vertices + displacements, self.box, self.pixel_size)
         corners = np.take(moved, self.cells, axis=0)
-        places, bounds = np.empty((len(self.at), 4), np.float32), _room_for_bounds(len(self.at))
+        try:
+            places = self._rooms.pop()
+        except IndexError:
+            places = np.empty((len(self.at), 4), np.float32)
+        bounds = _room_for_bounds(len(self.at))
         given = (
             np.ascontiguousarray(density, np.float32).reshape(-1),
             self.at,
@@ -142,7 +148,9 @@ class CarriedVoxels:
             self.weights.reshape(-1),
         )
         on_threads(kernels.move, *given, corners.reshape(-1), places.reshape(-1), bounds)
-        return _pushed(places, bounds, self.box, order)
+        grid = _pushed(places, bounds, self.box, order)
+        self._rooms.append(places)
+        return grid
 
 
 def _to_grid(positions: Array, box: int, pixel_size: float) -> Array:
