@@ -1,10 +1,14 @@
 """How many passes over the particles each solver needs for the same half-map, on a made set, and the time of each.
 
 Run: python benchmarks/reconstruct.py [--box 128 192] [--particles 2000] [--threads 2]
-The objective to be reached is that of 20 iterations of plain L-BFGS, as 3DFlex was published with.
+     python benchmarks/reconstruct.py --memory [--box 320]
+The objective to be reached is that of 20 iterations of plain L-BFGS, as 3DFlex was published with. With --memory few
+particles are reconstructed by the stage itself, with as many shared deformations as there ever are, and its largest
+size is printed: each further particle adds a row of a table, some 600 bytes.
 """
 
 import argparse
+import resource
 import tempfile
 import time
 import warnings
@@ -14,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_flex3d import stages
+from napari_flex3d import room, stages
 from napari_flex3d.io.errors import InputWarning
 from napari_flex3d.mesh import MeshParams, voxel_positions
 from napari_flex3d.model import load_model
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
+from napari_flex3d.reconstruct import ReconstructParams
 from napari_flex3d.reconstruct.problem import Problem, noise_weight
 from napari_flex3d.reconstruct.solvers import Descent, SolverName, method_named, solve
 from napari_flex3d.synthetic import write_sample
@@ -42,7 +47,9 @@ def made(folder: Path, box: int, particles: int) -> Problem:
     with np.load(folder / "mesh" / "mesh.npz") as file:
         mask = file["mask"]
     body = model.mesh.bind(voxel_positions(np.argwhere(mask), box, data.pixel_size))
-    return Problem(data, np.flatnonzero(data.half == 0), body, model, noise_weight(data))
+    return Problem(
+        data, np.flatnonzero(data.half == 0), body, model, noise_weight(data)
+    )
 
 
 def descents(problem: Problem, name: SolverName, tolerance: float) -> Iterator[tuple[Descent, float]]:
@@ -69,18 +76,36 @@ def compare(problem: Problem, box: int, tolerance: float) -> None:
             return
 
 
+def memory(folder: Path, box: int) -> None:
+    """Print the largest size of this process while the stage runs."""
+    room.FEWEST_SHARING = 1
+    problem = made(folder, box, 80)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    params = ReconstructParams(train=folder / "train", max_iterations=2)
+    stages.reconstruct_maps(params, folder / "reconstruct")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"box {box}, {len(problem.body.order)} voxels, {room.most_groups(len(problem.rows))} shared deformations"
+    )
+    print(f"largest size {peak / 1e6:.1f} GB; before the stage {before / 1e6:.1f} GB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--box", type=int, nargs="+", default=[128, 192])
+    parser.add_argument("--box", type=int, nargs="+")
+    parser.add_argument("--memory", action="store_true")
     parser.add_argument("--particles", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--share-tolerance", type=float, default=0.5)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     warnings.simplefilter("ignore", InputWarning)
-    for box in given.box:
+    for box in given.box or ([320] if given.memory else [128, 192]):
         with tempfile.TemporaryDirectory() as folder:
-            compare(made(Path(folder), box, given.particles), box, given.share_tolerance)
+            if given.memory:
+                memory(Path(folder), box)
+            else:
+                compare(made(Path(folder), box, given.particles), box, given.share_tolerance)
 
 
 if __name__ == "__main__":
