@@ -251,6 +251,13 @@ def test_rising_loss_of_held_out_particles_is_said():
     assert any("rose by 3.0" in s for s in diagnose([GOOD, GOOD, worse], 2.0, 5.0))
 
 
+def test_losses_of_coarse_epochs_are_not_compared():
+    """The first third of the epochs sees fewer frequencies, and so has smaller losses."""
+    coarse = GOOD | {"loss_held_out": GOOD["loss_held_out"] / 2}
+    assert not diagnose([coarse, GOOD], 2.0, 5.0)
+    assert not diagnose([coarse, coarse, GOOD, GOOD, GOOD, GOOD], 2.0, 5.0)
+
+
 def test_the_rigid_control_has_no_motion(tmp_path):
     sample = write_sample(
         tmp_path / "sample", particles=400, box=BOX, pixel_size=6.0, snr=0.4, seed=3, kind="rigid"

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from napari_flex3d.devices import DeviceName, choose_device, in_words, room_on
-from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, begin, fit, latent_scale, set_up
+from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, begin, early_epochs, fit, latent_scale, set_up
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.latents import read_latents
@@ -284,7 +284,8 @@ def diagnose(history: list[dict[str, float]], rigidity: float, pixel_size: float
             f"the flexible model no better than the rigid one. Either there is none at "
             f"{pixel_size / RESOLUTION_LIMIT:.1f} Å, or rigidity = {rigidity:g} is too high: try {rigidity / 4:g}."
         )
-    best = min(row["loss_held_out"] for row in history[len(history) // 3 :])
+    comparable = history[early_epochs(len(history)) :] or history[-1:]  # earlier losses are of fewer frequencies
+    best = min(row["loss_held_out"] for row in comparable)
     if last["loss_held_out"] > best + 2:
         said.append(
             f"The loss of held-out particles rose by {last['loss_held_out'] - best:.1f} after its best epoch: the "
