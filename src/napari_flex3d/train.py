@@ -284,7 +284,9 @@ def diagnose(history: list[dict[str, float]], rigidity: float, pixel_size: float
             f"the flexible model no better than the rigid one. Either there is none at "
             f"{pixel_size / RESOLUTION_LIMIT:.1f} Å, or rigidity = {rigidity:g} is too high: try {rigidity / 4:g}."
         )
-    comparable = history[early_epochs(len(history)) :] or history[-1:]  # earlier losses are of fewer frequencies
+    comparable = (
+        history[early_epochs(len(history)) :] or history[-1:]
+    )  # earlier losses are of fewer frequencies
     best = min(row["loss_held_out"] for row in comparable)
     if last["loss_held_out"] > best + 2:
         said.append(
