@@ -47,9 +47,7 @@ def made(folder: Path, box: int, particles: int) -> Problem:
     with np.load(folder / "mesh" / "mesh.npz") as file:
         mask = file["mask"]
     body = model.mesh.bind(voxel_positions(np.argwhere(mask), box, data.pixel_size))
-    return Problem(
-        data, np.flatnonzero(data.half == 0), body, model, noise_weight(data)
-    )
+    return Problem(data, np.flatnonzero(data.half == 0), body, model, noise_weight(data))
 
 
 def descents(problem: Problem, name: SolverName, tolerance: float) -> Iterator[tuple[Descent, float]]:
