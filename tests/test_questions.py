@@ -223,3 +223,9 @@ def test_58_a_disk_without_room(sample, tmp_path, capsys, monkeypatch):
     assert f"60 images need {need / 1e9:.3g} GB, {free} GB are free in {tmp_path / 'prep'}: use 30 of" in said
     assert not (tmp_path / "prep" / "particles.mrcs").exists()
     assert command(tmp_path / "prep", *inputs, "--max-particles", 30) == 0
+
+
+@pytest.mark.parametrize("flag", ["--flip-hand", "--invert-rotations", "--negate-shifts"])
+def test_a_flag_that_makes_it_worse_is_to_be_left_out(sample, tmp_path, capsys, flag):
+    assert command(tmp_path / "prep", sample.write(), sample.write_map(), flag) == 1
+    assert capsys.readouterr().err.rstrip().endswith(f"This comes of {flag}: leave it out.")

@@ -1,6 +1,6 @@
 """Whether particles, poses and map belong together: every convention tried on some particles."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from napari_flex3d.io.errors import Question
+from napari_flex3d.io.errors import InputError, Question
 from napari_flex3d.io.table import ParticleTable
 from napari_flex3d.ops.fourier import irfft2, multiplicity, radii, rfft2, shells, soft_edge
 from napari_flex3d.ops.projection import place, project, rigid_body
@@ -114,13 +114,15 @@ class SelfCheck:
         head = f"{'convention':<16} correlation ± error   margin   outcome"
         return [head, *rows, self.verdict]
 
-    def demand(self, source: str) -> None:
+    def demand(self, source: str, given: Collection[str] = ()) -> None:
         """Stop unless the conventions as read are the best.
 
         Parameters
         ----------
         source
             Name of the particle file.
+        given
+            Flags that changed the conventions already; one that made things worse must be left out.
 
         Raises
         ------
@@ -131,6 +133,8 @@ class SelfCheck:
             return
         more = [] if self.flag == _IGNORE else [f"To use particles and map as read nevertheless: {_IGNORE}."]
         text = "\n".join([f"{source}: {self.verdict}", *self.lines()[:-1], *more])
+        if self.flag in given:
+            raise InputError(f"{text} This comes of {self.flag}: leave it out.")
         raise Question(text, self.flag)
 
 

@@ -118,7 +118,9 @@ def summary(table: ParticleTable, frame: Frame) -> dict[str, Any]:
 def _judge(params: PrepParams, table: ParticleTable, check: SelfCheck) -> None:
     """Stop where the check fails, unless the person wants to go on."""
     if not params.ignore_check:
-        check.demand(str(params.particles))
+        switches = ("flip_hand", "negate_shifts", "invert_rotations")
+        given = [f"--{name.replace('_', '-')}" for name in switches if getattr(params, name)]
+        check.demand(str(params.particles), given)
     elif check.flag:
         warnings.warn(f"The self-check is ignored: {check.verdict}", InputWarning, stacklevel=2)
     if params.sign == "auto":
