@@ -102,7 +102,7 @@ def read_latents(path: Path, dims: int) -> Floats:
         raise InputError(f"{path} has the column {twice[0]} twice. Keep one.")
     if missing := [name for name in names if name not in found]:
         raise InputError(
-            f"{path} has no column {', '.join(missing)}; it has {', '.join(found) or 'none'}. "
+            f"{path} has no column {', '.join(missing)}; it has {', '.join(found)[:200] or 'none'}. "
             f"This model has {dims} latent coordinates."
         )
     if not rows:
@@ -112,14 +112,19 @@ def read_latents(path: Path, dims: int) -> Floats:
     )
 
 
+_LARGEST = 1e6
+"""No latent is anywhere near it."""
+
+
 def _number(path: Path, number: int, row: dict[str, str], name: str) -> float:
     text = next((value for key, value in row.items() if key and key.strip() == name), None)
     try:
         value = float(text or "")
     except ValueError:
         value = np.nan
-    if not np.isfinite(value):
-        raise InputError(f'{path} row {number + 1}: {name} = "{text or ""}" is no number.')
+    if not abs(value) < _LARGEST:
+        shown = (text or "")[:40]
+        raise InputError(f'{path} row {number + 1}: {name} = "{shown}" is no number below {_LARGEST:g}.')
     return value
 
 

@@ -180,7 +180,7 @@ def _no_number(row: list[str], names: list[str], places: list[int]) -> str:
         try:
             float(row[place])
         except ValueError:
-            return f'{name} = "{row[place]}"'
+            return f'{name} = "{row[place][:40]}"'
     return "a value"
 
 
@@ -200,7 +200,7 @@ def _numbered(
                 )
             return [number[k] for k in sorted(number)]
     listed = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
-    raise InputError(f"{path} has no latents ({example}, ...); it has {listed or 'no columns'}.")
+    raise InputError(f"{path} has no latents ({example}, ...); it has {listed[:200] or 'no columns'}.")
 
 
 def _as_bytes(names: Iterable[str]) -> NDArray[np.bytes_]:
