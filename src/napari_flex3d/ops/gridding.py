@@ -53,11 +53,17 @@ def _arrays(vertices: Tensor, body: Body) -> tuple[NDArray[Any], ...]:
 
 @_compile
 @no_type_check
-def _taps(at, first, weights, n):
-    """First index (wrapped) and the four weights of the cubic B-spline, along each axis."""
+def _taps(inner, corners, vertices, first, weights, n):
+    """First index (wrapped) and the four weights of the cubic B-spline, along each axis, of a voxel in its cell."""
     for axis in range(3):
-        below = np.floor(at[axis])
-        t = at[axis] - below
+        at = (
+            inner[0] * vertices[corners[0], axis]
+            + inner[1] * vertices[corners[1], axis]
+            + inner[2] * vertices[corners[2], axis]
+            + inner[3] * vertices[corners[3], axis]
+        )
+        below = np.floor(at)
+        t = at - below
         s = np.float32(1) - t
         sixth = np.float32(1 / 6)
         weights[axis, 0] = s * s * s * sixth
@@ -71,17 +77,10 @@ def _taps(at, first, weights, n):
 @no_type_check
 def _spread(values, vertices, cells, offsets, weights, grid):
     n = len(grid)
-    first, w, at = np.empty(3, np.int64), np.empty((3, 4), np.float32), np.empty(3, np.float32)
+    first, w = np.empty(3, np.int64), np.empty((3, 4), np.float32)
     for c in range(len(cells)):
         for i in range(offsets[c], offsets[c + 1]):
-            for axis in range(3):
-                at[axis] = (
-                    weights[i, 0] * vertices[cells[c, 0], axis]
-                    + weights[i, 1] * vertices[cells[c, 1], axis]
-                    + weights[i, 2] * vertices[cells[c, 2], axis]
-                    + weights[i, 3] * vertices[cells[c, 3], axis]
-                )
-            _taps(at, first, w, n)
+            _taps(weights[i], cells[c], vertices, first, w, n)
             inside = first[0] < n - 3
             for dz in range(4):
                 z = (first[2] + dz) % n
@@ -100,17 +99,10 @@ def _spread(values, vertices, cells, offsets, weights, grid):
 @no_type_check
 def _gather(field, vertices, cells, offsets, weights, out):
     n = len(field)
-    first, w, at = np.empty(3, np.int64), np.empty((3, 4), np.float32), np.empty(3, np.float32)
+    first, w = np.empty(3, np.int64), np.empty((3, 4), np.float32)
     for c in range(len(cells)):
         for i in range(offsets[c], offsets[c + 1]):
-            for axis in range(3):
-                at[axis] = (
-                    weights[i, 0] * vertices[cells[c, 0], axis]
-                    + weights[i, 1] * vertices[cells[c, 1], axis]
-                    + weights[i, 2] * vertices[cells[c, 2], axis]
-                    + weights[i, 3] * vertices[cells[c, 3], axis]
-                )
-            _taps(at, first, w, n)
+            _taps(weights[i], cells[c], vertices, first, w, n)
             inside = first[0] < n - 3
             total = np.float32(0)
             for dz in range(4):

@@ -60,8 +60,8 @@ class ReconstructParams(Params):
     )
     share_tolerance: float = param(
         0.5,
-        "Particles whose deformations differ by less share one where the solver chooses its directions; the "
-        "result is that of each particle's own.",
+        "Particles whose deformations differ by less share one where the solver chooses its directions; its "
+        "steps are those of each particle's own.",
         unit="Å",
         low=0,
         high=100,

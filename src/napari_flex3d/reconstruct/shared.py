@@ -3,7 +3,7 @@
 Particles that share a deformation make together a rigid problem in its frame: a convolution, whose weights are the sum
 of their slices. One product then costs a few transforms for each shared deformation, whatever the number of particles.
 The solver uses it to choose its directions; every step is judged on the particles themselves, each with its own
-deformation, so sharing changes the way to the result and not the result.
+deformation, so sharing changes the way to the least-squares map and not that map.
 """
 
 from concurrent.futures import ThreadPoolExecutor
