@@ -16,7 +16,7 @@ SIZES = [0, 1, 15, 16, 17, 0, 63, 64, 65, 255, 256, 257, 1000, 0]
 def uneven_body(sizes):
     """Voxels in random tetrahedra, so many in each."""
     random = torch.Generator().manual_seed(0)
-    rest = torch.rand(3 * len(sizes), 3, generator=random, dtype=torch.float64) * 30 - 15
+    rest = torch.rand(max(4, 3 * len(sizes)), 3, generator=random, dtype=torch.float64) * 30 - 15
     corners = torch.stack([torch.randperm(len(rest), generator=random)[:4] for _ in sizes])
     weights = torch.rand(sum(sizes), 4, generator=random, dtype=torch.float64)
     weights = weights / weights.sum(1, keepdim=True)
