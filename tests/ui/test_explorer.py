@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPointF, Qt
 
-from napari_flex3d.ui.courses import courses
 from napari_flex3d.ui.explore import ExploreDock
-from napari_flex3d.ui.explorer import REST, SURFACE, VOLUME
+from napari_flex3d.ui.explore.courses import courses
+from napari_flex3d.ui.explore.explorer import REST, SURFACE, VOLUME
 from napari_flex3d.ui.isosurface import low_passed
 from napari_flex3d.ui.scatter import LatentScatter, histogram, smoothed
 

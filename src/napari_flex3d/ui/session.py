@@ -107,7 +107,7 @@ class Session(QObject):
     def explorer(self) -> Any:
         """The explorer of this viewer, made when a dock first asks for it."""
         if self._explorer is None:
-            from napari_flex3d.ui.explorer import Explorer
+            from napari_flex3d.ui.explore.explorer import Explorer
 
             self._explorer = Explorer(self)
         return self._explorer

@@ -8,8 +8,8 @@ import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from napari_flex3d.ui.color_scale import DISPLACEMENT_COLORS
-from napari_flex3d.ui.courses import Course, courses
+from napari_flex3d.ui.explore.color_scale import DISPLACEMENT_COLORS
+from napari_flex3d.ui.explore.courses import Course, courses
 from napari_flex3d.ui.grid import Grid
 from napari_flex3d.ui.isosurface import CarriedSurface, cut, default_contour, low_passed
 from napari_flex3d.ui.run import Mailbox

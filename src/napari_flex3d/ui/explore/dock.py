@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible, QLabeledDoubleSlider
 
 from napari_flex3d.io.errors import InputError
-from napari_flex3d.ui.color_scale import ColorScale
-from napari_flex3d.ui.explorer import Explorer
+from napari_flex3d.ui.explore.color_scale import ColorScale
+from napari_flex3d.ui.explore.explorer import Explorer
 from napari_flex3d.ui.job_edit import JobEdit
 from napari_flex3d.ui.panel import Dock, Sentence, StagePanel
 from napari_flex3d.ui.scatter import LatentScatter
