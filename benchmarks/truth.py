@@ -6,6 +6,7 @@ with SET a folder that holds truth/truth.npz (the shared sets) or truth.npz (a m
 
 import argparse
 import csv
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from napari_flex3d.io.mrc import read_map
 from napari_flex3d.model import load_model
 from napari_flex3d.ops.fourier import soft_edge
 from napari_flex3d.ops.fsc import fsc, resolution
-from napari_flex3d.synthetic import displacement_error
+from napari_flex3d.synthetic import displacement_error, r_squared, share_within
 
 
 def around(points: np.ndarray, box: int, pixel_size: float, radius: float = 8.0) -> torch.Tensor:
@@ -37,8 +38,15 @@ def latents_and_motion(truth: dict[str, np.ndarray], train: Path) -> None:
     state = truth["state"][rows]
     true = truth["ca_coords_A"]
     reference = true[int(truth["ref"])]
-    for k in range(model.latent_dims):
-        print(f"Spearman(z{k + 1}, true state)  {spearmanr(model.latents[:, k], state).statistic:+.4f}")
+    param = truth["param"][rows]
+    for k, j in itertools.product(range(model.latent_dims), range(param.shape[1])):
+        found = spearmanr(model.latents[:, k], param[:, j]).statistic
+        print(f"Spearman(z{k + 1}, true coordinate {j + 1})  {found:+.4f}")
+    explained = r_squared(model.latents, param)
+    within = share_within(model.latents, model.latent_sd, param)
+    for j, (share, inside) in enumerate(zip(explained, within, strict=True)):
+        print(f"true coordinate {j + 1}: R2 of a quadratic fit by the latents  {share:.4f}")
+        print(f"true coordinate {j + 1}: within 2 sd of the found one  {inside:.1%}")
     mean = [model.latents[state == s].mean(0) for s in range(len(true))]
     moved = np.stack([model.move(reference, z) for z in mean])
     error, motion = displacement_error(moved, true, truth["ca_moving"].astype(bool))

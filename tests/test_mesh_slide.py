@@ -31,7 +31,7 @@ GAIN, RIGIDITY = 23.0, 2.0
 def blocks():
     """Atoms, their true displacements at the rms state, mask, and voxels labelled by their block."""
     atoms, moving = pseudo_protein(np.random.default_rng(20231), "slide")
-    states = move(atoms, moving, "slide", np.linspace(-12, 12, 21))
+    states = move(atoms, moving, "slide", np.linspace(-12, 12, 21)[:, None])
     mask = solvent_mask(states, BOX, APIX) > 0.5
     voxels = np.argwhere(mask)
     labels = np.full(mask.shape, -1, np.int32)

@@ -90,9 +90,60 @@ def test_the_moving_domain_turns_rigidly_and_the_other_stays(sample):
     assert 2.5 < motion < 4.5
 
 
-def test_rigid_control_has_no_motion(tmp_path):
-    control = synthetic.write_sample(tmp_path, particles=4, box=32, pixel_size=6.0, kind="rigid")
+def _small(folder, kind, **given):
+    return synthetic.write_sample(folder, particles=200, box=32, pixel_size=6.0, kind=kind, **given)
+
+
+def test_rigid_control_is_the_protein_of_the_hinge_without_motion(tmp_path, sample):
+    control = _small(tmp_path, "rigid")
     assert np.ptp(control.coordinates, axis=0).max() == 0
+    assert np.allclose(control.coordinates[0], sample.coordinates[sample.reference])
+
+
+def test_two_motions_are_independent_and_each_moves_an_arm_of_its_own(tmp_path):
+    made = _small(tmp_path, "two motions")
+    truth = np.load(made.truth)
+    params, atoms, domain = truth["state_params"], truth["ca_coords_A"], truth["ca_domain"]
+    assert truth["param"].shape == (200, 2)
+    assert np.array_equal(truth["param"], params[truth["state"]])
+    assert abs(np.corrcoef(truth["param"].T)[0, 1]) < 0.2
+    for arm in (1, 2):
+        rest = params[:, arm - 1] == 0.5
+        assert rest.sum() == 5
+        assert np.ptp(atoms[rest][:, domain == arm], axis=0).max() < 1e-9  # where only the other arm turns
+        assert np.ptp(atoms[:, domain == arm], axis=0).max() > 5
+    assert np.ptp(atoms[:, domain == 0], axis=0).max() == 0
+    _, motion = synthetic.displacement_error(0 * atoms, atoms, made.moving)
+    assert 3.5 < motion < 4.5
+
+
+def test_a_small_domain_turns_rigidly_on_the_protein_of_the_hinge(tmp_path, sample):
+    made = _small(tmp_path, "small domain")
+    c, moving = made.coordinates, made.moving
+    assert 0.05 < moving.mean() < 0.12
+    assert np.allclose(c[:, ~moving], sample.coordinates[sample.reference], atol=1e-9)
+    inner = np.linalg.norm(c[:, moving][:, :50, None] - c[:, moving][:, None, :50], axis=-1)
+    assert np.allclose(inner, inner[0], atol=1e-9)
+    _, motion = synthetic.displacement_error(0 * c, c, moving)
+    assert 2.5 < motion < 4.5
+
+
+def test_wrong_poses_are_off_by_the_stated_angle_and_the_truth_keeps_the_right_ones(tmp_path):
+    wrong, right = (
+        _small(tmp_path / kind.replace(" ", "_"), kind, seed=5) for kind in ("wrong poses", "hinge")
+    )
+    assert wrong.particles.with_name("particles.mrcs").read_bytes() == (
+        right.particles.with_name("particles.mrcs").read_bytes()
+    )
+    truth = np.load(wrong.truth)
+    assert np.array_equal(truth["rotation"], np.load(right.truth)["rotation"])
+    block = gemmi.cif.read(str(wrong.particles)).find_block("particles")
+    columns = ["AngleRot", "AngleTilt", "AnglePsi", "OriginXAngst", "OriginYAngst"]
+    given = np.array([[float(v) for v in row] for row in block.find([f"_rln{name}" for name in columns])])
+    turn = rotations.from_euler(np.deg2rad(given[:, :3])) @ truth["rotation"].transpose(0, 2, 1)
+    angle = np.rad2deg(np.arccos((np.trace(turn, axis1=1, axis2=2) - 1) / 2))
+    assert np.sqrt((angle**2).mean()) == pytest.approx(3, rel=0.15)
+    assert (given[:, 3:] - truth["shift"]).std() == pytest.approx(1.5, rel=0.15)
 
 
 def test_same_seed_same_files_other_seed_other_files(tmp_path):
@@ -114,3 +165,32 @@ def test_displacement_error_ignores_what_all_states_share():
     assert synthetic.displacement_error(np.zeros_like(true), true, moving) == pytest.approx((motion, motion))
     half, _ = synthetic.displacement_error(0.5 * true, true, moving)
     assert half == pytest.approx(motion / 2)
+
+
+def test_true_coordinates_are_explained_by_any_quadratic_map_of_the_latents():
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(500, 2))
+    turned = latents @ np.array([[0.6, 0.8], [-0.8, 0.6]]) * 7 + 3
+    true = np.stack(
+        [latents[:, 0] + 0.3 * latents[:, 0] ** 2, latents[:, 1] - 0.2 * latents.prod(1)], axis=-1
+    )
+    assert synthetic.r_squared(turned, true) == pytest.approx([1, 1])
+    noisy = true + true.std(0) * rng.normal(size=true.shape)
+    assert synthetic.r_squared(turned, noisy) == pytest.approx([0.5, 0.5], abs=0.06)
+    assert np.all(synthetic.r_squared(rng.normal(size=(500, 2)), true) < 0.05)
+
+
+def test_share_within_two_deviations_is_95_percent_for_a_calibrated_posterior():
+    rng = np.random.default_rng(1)
+    true = rng.normal(size=(20000, 2))
+    noise = np.array([0.3, 0.8])
+    measured = true + noise * rng.normal(size=true.shape)
+    sd = np.broadcast_to(np.sqrt(noise**2 / (1 + noise**2)), true.shape)  # prior of variance 1
+    mean = measured / (1 + noise**2)
+    other_unit = 5 * true - 2
+    assert synthetic.share_within(mean, sd, other_unit) == pytest.approx([0.954, 0.954], abs=0.006)
+    assert np.all(synthetic.share_within(mean, sd / 2, other_unit) < 0.7)
+    even = rng.uniform(-2, 2, (20000, 1))
+    bent = even + 0.1 * even**2  # a curved scale: the slope differs from particle to particle
+    sharp = even + 0.05 * rng.normal(size=even.shape)
+    assert synthetic.share_within(sharp, np.full_like(even, 0.05), bent) == pytest.approx([0.954], abs=0.01)

@@ -1,5 +1,6 @@
 """Made particle sets with known motion, for tests, documentation and the demonstration."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,11 @@ from scipy.spatial.transform import Rotation
 from ..io.files import atomic
 from ..io.models import write_calpha
 from ..io.mrc import write_map, write_stack
-from ..ops import fourier, rotations
-from .imaging import (
-    AMPLITUDE_CONTRAST,
-    SPHERICAL_ABERRATION,
-    VOLTAGE,
-    atoms_to_map,
-    form_images,
-    project_atoms,
-    solvent_mask,
-)
-from .protein import FIELD, Kind, move, pseudo_protein
+from ..ops import fourier
+from .agreement import displacement_error, r_squared, share_within
+from .imaging import atoms_to_map, form_images, project_atoms, solvent_mask
+from .protein import DOMAINS, FIELD, Kind, motions, move, pseudo_protein
+from .star import write_star
 
 __all__ = [
     "Kind",
@@ -33,10 +28,15 @@ __all__ = [
     "displacement_error",
     "form_images",
     "project_atoms",
+    "r_squared",
+    "share_within",
     "write_sample",
 ]
 
 PARTICLES_PER_MICROGRAPH = 100
+
+POSE_ERROR, SHIFT_ERROR = 3.0, 1.5
+"""Of wrong poses: rms angle in degrees, and of each coordinate of the shift in Å (in a field of `FIELD`)."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Sample:
     state
         State of each particle.
     angles
-        Position of each state along the motion: degrees for a hinge, Å for a slide.
+        Position of each state along each motion (states, motions): degrees for a turn, Å for a slide.
     coordinates
         Pseudo-atoms in each state, (x, y, z) in Å from the box centre.
     moving
@@ -69,32 +69,6 @@ class Sample:
     coordinates: ndarray
     moving: ndarray
     reference: int
-
-
-def displacement_error(
-    moved: Float[ndarray, "states atoms 3"],
-    true: Float[ndarray, "states atoms 3"],
-    moving: Bool[ndarray, " atoms"],
-) -> tuple[float, float]:
-    """How well a model's motion agrees with the true one.
-
-    Parameters
-    ----------
-    moved
-        Reference atoms moved by the model to the mean latent of each state's particles, Å.
-    true
-        The true atoms of each state, Å.
-    moving
-        Which atoms count.
-
-    Returns
-    -------
-    error, motion
-        Mean over states and moving atoms of the length of the difference of displacements, and of the true
-        displacement, Å. Displacements are relative to the mean over states, which no experiment can tell.
-    """
-    found, truth = ((x - x.mean(0))[:, moving] for x in (moved, true))
-    return float(np.linalg.norm(found - truth, axis=-1).mean()), float(np.linalg.norm(truth, axis=-1).mean())
 
 
 def _imaging(rng: Generator, particles: int, scale: float) -> dict[str, ndarray]:
@@ -125,7 +99,7 @@ def write_sample(
     seed: int = 0,
     kind: Kind = "hinge",
     states: int = 21,
-    extent: float = 12.0,
+    extent: float | None = None,
 ) -> Sample:
     """Make a particle set with known motion: two domains about a hinge, CTF, shifts, noise.
 
@@ -142,48 +116,55 @@ def write_sample(
     seed
         The same seed gives the same files.
     kind
-        "hinge", "slide" (two blocks face to face; one slides along the other), or "rigid": the control, where
-        nothing moves.
+        "hinge"; "slide": two blocks face to face, one slides along the other; "two motions": two arms turn on a
+        core, each by itself; "small domain": 9 % of the atoms turn on the rest; "wrong poses": the hinge with poses off
+        by 3 degrees and 1.5 Å (the true ones are in ``truth``); "rigid": the control, the protein of the hinge at rest.
     states
-        Number of states, evenly spaced; each particle is in a random one.
+        Number of states, evenly spaced; each particle is in a random one. For two motions a square grid of at
+        least as many.
     extent
-        The motion goes from -extent to extent: degrees for a hinge, Å for a slide.
+        Each motion goes from -extent to extent: degrees for a turn, Å for a slide. None: what suits the kind.
 
     Returns
     -------
     Sample
-        Paths and truth. ``truth.npz`` also has each particle's pose, contrast and defocus.
+        Paths and truth. ``truth.npz`` also has each particle's true pose, contrast and defocus, and in ``param`` its
+        true coordinates, each from 0 to 1.
     """
     rng = np.random.default_rng(seed)
     scale = box * pixel_size / FIELD
     one = np.random.default_rng(20231)  # one protein, whatever the seed of the images
-    atoms, moving = pseudo_protein(one, kind)
-    angles = np.linspace(-extent, extent, states)
-    coordinates = move(atoms, moving, kind, angles) * scale
-    state = rng.integers(states, size=particles)
+    atoms, domain = pseudo_protein(one, kind)
+    grid = _grid(max(len(motions(kind)), 1), states)
+    angles = (2 * grid - 1) * _extents(kind, extent)
+    coordinates = move(atoms, domain, kind, angles) * scale
+    moving = np.isin(domain, motions(kind)) if motions(kind) else domain > 0
+    state = rng.integers(len(grid), size=particles)
     seen = _imaging(rng, particles, scale)
     images, gain = _noisy_images(rng, coordinates, state, seen, (box, pixel_size, snr))
-    share = np.bincount(state, minlength=states) / particles
-    consensus = _consensus(coordinates, share, moving, box, pixel_size)
+    share = np.bincount(state, minlength=len(grid)) / particles
     folder.mkdir(parents=True, exist_ok=True)
     suffixes = {"particles": ".star", "map": ".mrc", "mask": ".mrc", "model": ".pdb", "truth": ".npz"}
     paths = {name: folder / f"{name}{suffix}" for name, suffix in suffixes.items()}
-    reference = states // 2
+    reference = len(grid) // 2
     with write_stack(folder / "particles.mrcs", box, pixel_size) as stack:
         stack.append(images)
-    _write_star(paths["particles"], seen, box, pixel_size)
+    given = _off(rng, seen, scale) if kind == "wrong poses" else seen
+    write_star(paths["particles"], given, box, pixel_size)
+    consensus = _consensus(coordinates, share, moving, box, pixel_size)
     write_map(paths["map"], consensus, pixel_size=pixel_size)
     write_map(paths["mask"], solvent_mask(coordinates, box, pixel_size), pixel_size=pixel_size)
     corner = box // 2 * pixel_size
-    write_calpha(paths["model"], coordinates[reference] + corner, "".join("B" if m else "A" for m in moving))
+    write_calpha(paths["model"], coordinates[reference] + corner, "".join("ABC"[d] for d in domain))
     truth: dict[str, Any] = seen | {
         "state": state,
-        "param": (state / max(states - 1, 1))[:, None],
-        "state_params": np.linspace(0, 1, states)[:, None],
+        "param": grid[state],
+        "state_params": grid,
         "angles": angles,
         "ref": reference,
         "ca_coords_A": coordinates,
         "ca_moving": moving,
+        "ca_domain": domain,
         "map_scale": gain,
         "pixel_size": pixel_size,
     }
@@ -192,6 +173,28 @@ def write_sample(
     return Sample(
         **paths, state=state, angles=angles, coordinates=coordinates, moving=moving, reference=reference
     )
+
+
+def _grid(dimensions: int, states: int) -> Float[ndarray, "states dimensions"]:
+    """At least so many states, evenly spaced from 0 to 1 along each coordinate."""
+    count = math.ceil(states ** (1 / dimensions))
+    axes = np.meshgrid(*[np.linspace(0, 1, count)] * dimensions, indexing="ij")
+    return np.stack(axes, axis=-1).reshape(-1, dimensions)
+
+
+def _extents(kind: Kind, extent: float | None) -> Float[ndarray, " motions"]:
+    """How far each motion goes to either side; the control has one coordinate that moves nothing."""
+    return np.array([DOMAINS[kind][d].extent if extent is None else extent for d in motions(kind)] or [0.0])
+
+
+def _off(rng: Generator, seen: dict[str, ndarray], scale: float) -> dict[str, ndarray]:
+    """Poses as a refinement gets them: turned by `POSE_ERROR` and shifted by `SHIFT_ERROR`."""
+    count = len(seen["shift"])
+    turn = Rotation.from_rotvec(rng.normal(0, np.deg2rad(POSE_ERROR) / np.sqrt(3), (count, 3)))
+    return seen | {
+        "rotation": turn.as_matrix() @ seen["rotation"],
+        "shift": seen["shift"] + rng.normal(0, SHIFT_ERROR * scale, (count, 2)),
+    }
 
 
 def _consensus(
@@ -228,46 +231,3 @@ def _noisy_images(
     for image in images:
         image += rng.standard_normal((box, box), dtype=np.float32)
     return images.astype(np.float16), gain
-
-
-def _write_star(path: Path, seen: dict[str, ndarray], box: int, pixel_size: float) -> None:
-    """Write particles as RELION 3.1 does."""
-    count = len(seen["half"])
-    optics = (
-        f"opticsGroup1 1 {pixel_size:.6f} {VOLTAGE:.6f} {SPHERICAL_ABERRATION:.6f} {AMPLITUDE_CONTRAST:.6f} "
-    )
-    optics += f"{pixel_size:.6f} {box} 2"
-    optics_labels = (
-        "rlnOpticsGroupName rlnOpticsGroup rlnMicrographOriginalPixelSize rlnVoltage rlnSphericalAberration "
-        "rlnAmplitudeContrast rlnImagePixelSize rlnImageSize rlnImageDimensionality"
-    )
-    labels = (
-        "rlnImageName rlnMicrographName rlnOpticsGroup rlnRandomSubset rlnDefocusU rlnDefocusV "
-        "rlnDefocusAngle rlnPhaseShift rlnAngleRot rlnAngleTilt rlnAnglePsi rlnOriginXAngst rlnOriginYAngst"
-    )
-    numbers = np.column_stack(
-        [
-            seen["defocus_u"],
-            seen["defocus_v"],
-            np.rad2deg(seen["defocus_angle"]),
-            np.zeros(count),
-            np.rad2deg(rotations.to_euler(seen["rotation"])),
-            seen["shift"],
-        ]
-    )
-    rows = [
-        f"{i + 1:06d}@particles.mrcs mic_{seen['micrograph'][i]:04d}.mrc 1 {seen['half'][i] + 1} "
-        + " ".join(f"{v:.6f}" for v in numbers[i])
-        for i in range(count)
-    ]
-    with atomic(path) as temporary:
-        temporary.write_text(
-            f"# version 30001\n\ndata_optics\n\n{_loop(optics_labels, [optics])}\n\n"
-            f"# version 30001\n\ndata_particles\n\n{_loop(labels, rows)}\n",
-            encoding="utf-8",
-        )
-
-
-def _loop(labels: str, rows: list[str]) -> str:
-    head = [f"_{label} #{number}" for number, label in enumerate(labels.split(), start=1)]
-    return "\n".join(["loop_", *head, *rows])

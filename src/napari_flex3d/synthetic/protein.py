@@ -1,48 +1,100 @@
-"""A pseudo-protein of two lobed domains, and how it moves."""
+"""Pseudo-proteins of helices and loops, and how their domains move."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from numpy.random import Generator
 from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
-Kind = Literal["hinge", "slide", "rigid"]
+Kind = Literal["hinge", "slide", "two motions", "small domain", "wrong poses", "rigid"]
 
 FIELD = 192.0
 """Side of the box in Å for which the pseudo-protein has natural size; it grows and shrinks with the field."""
 
-FIXED_LOBES = np.array(
-    [[-15, 4, 0, 17], [-30, 20, 8, 16], [-32, -16, 10, 17], [-36, 2, -22, 15], [-52, 4, 18, 12.0]]
-)
-MOVING_LOBES = np.array(
-    [[14, -3, 2, 16], [28, 6, -14, 17], [33, -4, 14, 17], [36, 22, 24, 13], [46, -20, -6, 14.0]]
-)
-"""Balls that the two domains fill: centre (x, y, z) and radius, Å."""
-
-FIXED_SLAB, MOVING_SLAB = (
-    np.array([[x, y, z, 11.0] for y in range(-32, 33, 16) for z in range(-24, 25, 16)]) for x in (-11, 11)
-)
-"""The same for two blocks that lie face to face and slide: a slab of balls each."""
-
 ATOMS_PER_DOMAIN = 720
+
+Balls = tuple[tuple[float, float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A part of the protein, and how it moves.
+
+    Parameters
+    ----------
+    balls
+        What it fills: centre (x, y, z) and radius of each ball, Å.
+    atoms
+        How many pseudo-atoms.
+    motion
+        "still", "turn" about ``axis`` through ``hinge``, or "slide" along ``axis``.
+    axis, hinge
+        Direction; point on the axis, Å.
+    extent
+        How far it goes to either side unless told otherwise: degrees or Å.
+    """
+
+    balls: Balls
+    atoms: int = ATOMS_PER_DOMAIN
+    motion: Literal["still", "turn", "slide"] = "still"
+    axis: tuple[float, float, float] = (0, 0, 1)
+    hinge: tuple[float, float, float] = (0, 0, 0)
+    extent: float = 0.0
+
+
+LEFT: Balls = ((-15, 4, 0, 17), (-30, 20, 8, 16), (-32, -16, 10, 17), (-36, 2, -22, 15), (-52, 4, 18, 12))
+RIGHT: Balls = ((14, -3, 2, 16), (28, 6, -14, 17), (33, -4, 14, 17), (36, 22, 24, 13), (46, -20, -6, 14))
+SLABS: tuple[Balls, ...] = tuple(
+    tuple((x, y, z, 11.0) for y in range(-32, 33, 16) for z in range(-24, 25, 16)) for x in (-11, 11)
+)
+CORE: Balls = ((0, 0, 0, 18), (0, 16, 6, 15), (0, -16, -6, 15), (0, 4, -18, 13), (0, -4, 18, 13))
+ARMS: tuple[Balls, Balls] = (
+    ((-26, 4, 0, 12), (-37, 14, 4, 14), (-44, -2, -8, 14), (-54, 8, 10, 10)),
+    ((26, -4, 0, 12), (36, -14, 8, 14), (45, 2, -4, 14), (52, -16, -12, 11)),
+)
+KNOB: Balls = ((-2, 29, 4, 12), (2, 45, 8, 11))
+
+_OBLIQUE = (0.15, 0.8, 0.58)
+_HINGED = (Domain(LEFT), Domain(RIGHT, motion="turn", axis=_OBLIQUE, extent=12))
+
+DOMAINS: dict[Kind, tuple[Domain, ...]] = {
+    "hinge": _HINGED,
+    "wrong poses": _HINGED,
+    "rigid": (Domain(LEFT), Domain(RIGHT)),
+    "slide": (Domain(SLABS[0]), Domain(SLABS[1], motion="slide", axis=(0.0, 0.6, 0.8), extent=12)),
+    "two motions": (
+        Domain(CORE, 600),
+        Domain(ARMS[0], 420, "turn", axis=_OBLIQUE, hinge=(-16, 3, 0), extent=15),
+        Domain(ARMS[1], 420, "turn", axis=(0.2, -0.55, 0.8), hinge=(16, -3, 0), extent=15),
+    ),
+    "small domain": (
+        Domain(LEFT),
+        Domain(RIGHT),
+        Domain(KNOB, 140, "turn", axis=(0.85, 0.2, 0.45), hinge=(-6, 18, 2), extent=20),
+    ),
+}
+"""The parts of each protein. Those of the hinge are lobed and touch in one place; those of the slide are blocks face to
+face; two arms turn on a core, each by itself; a knob of 9 % of the atoms turns on the protein of the hinge."""
 
 
 def pseudo_protein(
     rng: Generator, kind: Kind = "hinge"
-) -> tuple[Float[ndarray, "atoms 3"], Bool[ndarray, " atoms"]]:
-    """Two domains that touch, of helices and loops; the second moves. Å from the box centre.
-
-    They are lobed and touch in one place, or for "slide" are blocks that lie face to face.
-    """
-    lobes = (FIXED_SLAB, MOVING_SLAB) if kind == "slide" else (FIXED_LOBES, MOVING_LOBES)
-    fixed, moving = (_domain(rng, each) for each in lobes)
-    return np.concatenate([fixed, moving]), np.arange(len(fixed) + len(moving)) >= len(fixed)
+) -> tuple[Float[ndarray, "atoms 3"], Int[ndarray, " atoms"]]:
+    """Make the domains of a protein; they touch. Å from the box centre, and the domain of each atom."""
+    parts = [_domain(rng, np.array(domain.balls, float), domain.atoms) for domain in DOMAINS[kind]]
+    return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
 
-def _domain(rng: Generator, lobes: Float[ndarray, "lobes 4"]) -> Float[ndarray, "atoms 3"]:
+def motions(kind: Kind) -> list[int]:
+    """Which domains move; each has a coordinate of its own."""
+    return [number for number, domain in enumerate(DOMAINS[kind]) if domain.motion != "still"]
+
+
+def _domain(rng: Generator, lobes: Float[ndarray, "lobes 4"], count: int) -> Float[ndarray, "atoms 3"]:
     """C-alpha-like points packed into a union of balls: as many helices as fit, then loops between them."""
     low, high = (lobes[:, :3] - lobes[:, 3:]).min(0), (lobes[:, :3] + lobes[:, 3:]).max(0)
     atoms = np.full((1, 3), 1e6)  # so that there is always something to keep away from
@@ -62,13 +114,13 @@ def _domain(rng: Generator, lobes: Float[ndarray, "lobes 4"]) -> Float[ndarray, 
         axes = np.concatenate([axes, line])
         atoms = np.concatenate([atoms, turn.apply(spiral) + line.mean(0)])
     spacing = 6.0
-    while len(atoms) <= ATOMS_PER_DOMAIN:
+    while len(atoms) <= count:
         loose = rng.uniform(low, high, (300, 3))
         for point in loose[_inside(loose, lobes)]:
             if np.linalg.norm(atoms - point, axis=-1).min() > spacing:
                 atoms = np.concatenate([atoms, point[None]])
         spacing *= 0.97
-    return _chain(atoms[1 : ATOMS_PER_DOMAIN + 1])
+    return _chain(atoms[1 : count + 1])
 
 
 def _inside(points: Float[ndarray, "points 3"], lobes: Float[ndarray, "lobes 4"]) -> Bool[ndarray, " points"]:
@@ -88,19 +140,29 @@ def _chain(atoms: Float[ndarray, "atoms 3"]) -> Float[ndarray, "atoms 3"]:
 
 def move(
     atoms: Float[ndarray, "atoms 3"],
-    moving: Bool[ndarray, " atoms"],
+    domain: Int[ndarray, " atoms"],
     kind: Kind,
-    angles: Float[ndarray, " states"],
+    positions: Float[ndarray, "states motions"],
 ) -> Float[ndarray, "states atoms 3"]:
-    """Atoms in each state: the moving domain turned about an axis through the interface, or slid along it.
+    """Atoms in each state: each moving domain turned about its axis, or slid along it, by its own coordinate.
 
-    The hinge lies on the interface of the domains (the origin); its axis is oblique to all three axes.
+    Parameters
+    ----------
+    atoms, domain
+        From `pseudo_protein`.
+    kind
+        Which protein.
+    positions
+        Degrees or Å, for each state and each of `motions`.
     """
-    states = np.repeat(atoms[None], len(angles), axis=0)
-    if kind == "hinge":
-        axis = np.array([0.15, 0.8, 0.58]) / np.linalg.norm([0.15, 0.8, 0.58])
-        for state, angle in zip(states, angles, strict=True):
-            state[moving] = Rotation.from_rotvec(np.deg2rad(angle) * axis).apply(atoms[moving])
-    elif kind == "slide":
-        states[:, moving] += angles[:, None, None] * np.array([0.0, 0.6, 0.8])
+    states = np.repeat(atoms[None], len(positions), axis=0)
+    for column, number in enumerate(motions(kind)):
+        part, here = DOMAINS[kind][number], domain == number
+        axis = np.array(part.axis) / np.linalg.norm(part.axis)
+        for state, position in zip(states, positions[:, column], strict=True):
+            if part.motion == "turn":
+                turn = Rotation.from_rotvec(np.deg2rad(position) * axis)
+                state[here] = turn.apply(atoms[here] - part.hinge) + part.hinge
+            else:
+                state[here] += position * axis
     return states
