@@ -188,7 +188,12 @@ def form_image():
 
 
 def _image(
-    angles: np.ndarray, shift: np.ndarray, defocus: float, box: int = BOX, pixel_size: float = PIXEL
+    angles: np.ndarray,
+    shift: np.ndarray,
+    defocus: float,
+    box: int = BOX,
+    pixel_size: float = PIXEL,
+    blobs: np.ndarray = BLOBS,
 ) -> np.ndarray:
     """RELION's image model, written out from its formulas: matrix, Gaussian blobs, CTF."""
     a, b, c = np.radians(angles)
@@ -204,7 +209,7 @@ def _image(
     ky, kx = np.meshgrid(frequency, frequency, indexing="ij")
     s2 = kx**2 + ky**2
     transform = np.zeros((box, box), dtype=complex)
-    for blob in BLOBS:
+    for blob in blobs:
         x, y = (matrix @ blob)[:2] - shift
         transform += np.exp(-2j * np.pi * (kx * x + ky * y)) * np.exp(-2 * np.pi**2 * WIDTH**2 * s2)
     lam = 12.2643247 / np.sqrt(KV * 1e3 * (1 + 0.978466e-6 * KV * 1e3))

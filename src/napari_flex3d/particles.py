@@ -62,9 +62,9 @@ class Particles:
     Parameters
     ----------
     images
-        (N, n, n), sign, norm and box as `prep` wrote them; float16.
+        (M, n, n), sign, norm and box as `prep` wrote them; float16.
     table
-        Poses and optics, one row an image.
+        Poses and optics of N particles; ``image`` says which image each has, and copies of a particle share one.
     pixel_size
         Å.
     noise
@@ -92,6 +92,8 @@ class Particles:
         self.half = table.half.astype(np.uint8)
         self.scale = table.scale.astype(np.float32)
         self.source_row = table.row
+        self.number = table.particle_numbers()
+        """(N) the same for the copies of one particle, which must not be judged by one another."""
         self._optics = Optics(table, self.box_size, pixel_size)
         self._optics_box = self.box_size
 
@@ -109,23 +111,24 @@ class Particles:
                 raise InputError(f"{job} has no {name}: it is no finished prep job. Run flex3d prep again.")
         table = read_particles(job / "particles.star", check=False)
         images = open_stack(job / STACKS[stack])
-        if len(images) != len(table):
+        if len(images) != table.image.max() + 1:
             raise InputError(
-                f"{job / STACKS[stack]} has {len(images)} images, particles.star {len(table)} rows."
+                f"{job / STACKS[stack]} has {len(images)} images, particles.star asks for {table.image.max() + 1}."
             )
         pixel_size = table.pixel_size * table.box_size / images.shape[-1]
         scale = json.loads((job / "check.json").read_text())["map_scale"][stack]
         return cls(images, table, pixel_size, _read_noise(job / "noise.csv", stack), float(scale))
 
     def __len__(self) -> int:
-        """Count the particles."""
-        return len(self.images)
+        """Count the particles, copies too."""
+        return len(self.table)
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
         """Images of some rows, (B, n, n) float32, read in the order in which they lie on the disk."""
-        order = np.argsort(rows)
+        wanted = self.table.image[rows]
+        order = np.argsort(wanted)
         images = np.empty((len(rows), self.box_size, self.box_size), dtype=np.float32)
-        images[order] = self.images[rows[order]]
+        images[order] = self.images[wanted[order]]
         return torch.from_numpy(images)
 
     def batch(

@@ -172,8 +172,8 @@ def set_up(
     """Tie the voxels to the mesh and choose the held-out particles."""
     points = voxel_positions(np.argwhere(mask), len(mask), particles.pixel_size)
     random = np.random.default_rng(params.seed)
-    held_out = np.zeros(len(particles), dtype=bool)
-    held_out[random.permutation(len(particles))[: round(held_out_share * len(particles))]] = True
+    distinct = int(particles.number.max()) + 1  # copies of a particle go together
+    held_out = np.isin(particles.number, random.permutation(distinct)[: round(held_out_share * distinct)])
     body = mesh.bind(points)
     rigid = rigid_body(torch.from_numpy(points).float()[body.order])
     mask_here = torch.from_numpy(mask)

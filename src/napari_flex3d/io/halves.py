@@ -20,7 +20,7 @@ def split_halves(table: ParticleTable, seed: int) -> tuple[ParticleTable, bool]:
     -------
     The table, and whether the split is new.
     """
-    source_image = _sources(table)
+    source_image = table.particle_numbers()
     repeats = len(table) - int(source_image.max()) - 1
     if repeats:
         warnings.warn(
@@ -46,15 +46,6 @@ def split_halves(table: ParticleTable, seed: int) -> tuple[ParticleTable, bool]:
     if unit.max() + 1 < 10:
         unit = source_image
     return replace(table, half=_balanced(unit.ravel(), seed)), True
-
-
-def _sources(table: ParticleTable) -> NDArray[np.intp]:
-    """Number of the recorded image that each particle is from."""
-    place = table.stack * (int(table.image.max()) + 1) + table.image
-    _, number = np.unique(
-        place if table.source_particle is None else table.source_particle, return_inverse=True
-    )
-    return number
 
 
 def _balanced(unit: NDArray[np.intp], seed: int) -> NDArray[np.int8]:

@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_flex3d.io.copies import copy_numbers
 from napari_flex3d.io.cs.container import read_fields
 from napari_flex3d.io.cs.dataset import dataset_keys
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.particle_files import is_cs_file
+from napari_flex3d.io.relion.labels import COPY
 from napari_flex3d.io.star import parse_numbers, read_star
 from napari_flex3d.io.table import ParticleTable
 
 _NAMES = (r"z(\d+)", r"flex3dLatent(\d+)")
+_MOST_COPIES = 1000
 _COMPONENT = r"components_mode_(\d+)/value"
 
 
@@ -96,9 +99,16 @@ def _from_dataset(path: Path, table: ParticleTable) -> _Found:
 
 
 def keys_of(table: ParticleTable) -> NDArray[np.uint64]:
-    """Keys of the particles in a dataset (N): CryoSPARC's own, or else rows of the input file."""
+    """Keys of the particles in a dataset (N): CryoSPARC's own, or else rows of the input file, copies one by one."""
     uid = table.columns.get("flexUid")
-    return table.row.astype(np.uint64) if uid is None else np.fromiter(map(int, uid), np.uint64, len(table))
+    if uid is not None:
+        return np.fromiter(map(int, uid), np.uint64, len(table))
+    return _of_copy(table.row, copy_numbers(table)).astype(np.uint64)
+
+
+def _of_copy(rows: NDArray[Any], copy: NDArray[Any] | None) -> NDArray[Any]:
+    """One number for each row and copy."""
+    return rows if copy is None else rows * _MOST_COPIES + copy
 
 
 def _from_star(path: Path, table: ParticleTable) -> _Found:
@@ -108,8 +118,12 @@ def _from_star(path: Path, table: ParticleTable) -> _Found:
     values = np.stack([parse_numbers(path, name, columns[name]) for name in names], axis=-1)
     if "rlnImageName" not in columns:
         return _Found(names, values)
-    ours = table.columns.get("flexImageName", table.columns["rlnImageName"])
-    return _Found(names, values, _as_bytes(columns["rlnImageName"]), _as_bytes(ours))
+    ours: Iterable[str] = table.columns.get("flexImageName", table.columns["rlnImageName"])
+    theirs: Iterable[str] = columns["rlnImageName"]
+    if COPY in columns and COPY in table.columns:
+        ours = map(" ".join, zip(ours, table.columns[COPY], strict=True))
+        theirs = map(" ".join, zip(theirs, columns[COPY], strict=True))
+    return _Found(names, values, _as_bytes(theirs), _as_bytes(ours))
 
 
 def _from_csv(path: Path, table: ParticleTable) -> _Found:
@@ -117,15 +131,17 @@ def _from_csv(path: Path, table: ParticleTable) -> _Found:
 
     def wanted(header: list[str]) -> list[str]:
         names.extend(_numbered(path, header, _NAMES, "z1"))
-        return [*names, *(name for name in header if name == "particle")]
+        return [*names, *(name for name in header if name in ("particle", "copy"))]
 
     columns = read_csv(path, wanted)
     values = np.stack([columns[name] for name in names], axis=-1)
-    return (
-        _Found(names, values, columns["particle"], table.row)
-        if "particle" in columns
-        else _Found(names, values)
-    )
+    if "particle" not in columns:
+        return _Found(names, values)
+    ours = copy_numbers(table)
+    if ours is None or "copy" not in columns:
+        return _Found(names, values, columns["particle"], table.row)
+    theirs = _of_copy(columns["particle"], columns["copy"])
+    return _Found(names, values, theirs, _of_copy(table.row, ours))
 
 
 def read_csv(path: Path, choose: Callable[[list[str]], list[str]]) -> dict[str, NDArray[np.float64]]:

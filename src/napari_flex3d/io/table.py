@@ -166,6 +166,15 @@ class ParticleTable:
         }
         return replace(self, **arrays, columns=take_columns(self.columns, index))
 
+    def places(self) -> Ints:
+        """One number for each recorded image, (N): equal where rows share an image."""
+        return self.stack * (int(self.image.max()) + 1) + self.image
+
+    def particle_numbers(self) -> Ints:
+        """Number of the particle that each row shows, (N), without gaps; copies of one have the same."""
+        known = self.places() if self.source_particle is None else self.source_particle
+        return np.unique(known, return_inverse=True)[1].ravel().astype(np.int64)
+
     def image_name(self, row: int) -> str:
         """Name the image of a row as RELION does: number from 1, "@", stack."""
         return f"{self.image[row] + 1}@{self.stacks[self.stack[row]]}"

@@ -40,10 +40,24 @@ def symmetry_rotations(group: str) -> NDArray[np.float64]:
 
 def symmetrised(volume: Tensor, group: str) -> Tensor:
     """Mean of a map (n, n, n) over the rotations of a group; cubic interpolation about voxel ``n // 2``."""
-    centre = np.full(3, len(volume) // 2)
     total = volume.double().numpy().copy()
     rotations = symmetry_rotations(group)
     for rotation in rotations[1:]:
-        backward = rotation[::-1, ::-1].T  # x y z of the rotation, z y x of the array
-        total += affine_transform(volume.numpy(), backward, centre - backward @ centre, order=3)
+        total += _turned(volume.numpy(), rotation)
     return torch.from_numpy(total / len(rotations)).to(volume.dtype)
+
+
+def likeness(volume: Tensor, group: str) -> float:
+    """Correlation of a map (n, n, n) with itself after a rotation of a group, the least, in the sphere of the box."""
+    here = volume.numpy()
+    centre = len(here) // 2
+    inside = np.linalg.norm(np.indices(here.shape) - centre, axis=0) < centre - 1
+    turned = (_turned(here, rotation) for rotation in symmetry_rotations(group)[1:])
+    return min((float(np.corrcoef(here[inside], other[inside])[0, 1]) for other in turned), default=1.0)
+
+
+def _turned(volume: NDArray[np.floating], rotation: NDArray[np.float64]) -> NDArray[np.floating]:
+    backward = rotation[::-1, ::-1].T  # x y z of the rotation, z y x of the array
+    centre = np.full(3, len(volume) // 2)
+    turned: NDArray[np.floating] = affine_transform(volume, backward, centre - backward @ centre, order=3)
+    return turned

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from napari_flex3d.images import LARGEST_CIRCLE, Frame, take_views, write_images
 from napari_flex3d.io.consensus import read_consensus
+from napari_flex3d.io.copies import expanded, images_once
 from napari_flex3d.io.errors import InputError, InputWarning, Question
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.halves import split_halves
 from napari_flex3d.io.table import ParticleTable
 from napari_flex3d.ops.mask import radius_of
-from napari_flex3d.prep.inputs import map_and_mask, read_table
+from napari_flex3d.prep.inputs import map_and_mask, read_table, symmetry_of
 from napari_flex3d.prep.params import PrepParams
 from napari_flex3d.prep.picture import draw_check
 from napari_flex3d.prep.results import check_space, write_maps, write_noise, write_table
@@ -60,10 +61,12 @@ def prep(params: PrepParams, out: Path) -> Generator[Progress, None, dict[str, A
     own = read_consensus(params.map, pixel_size=params.map_pixel_size, accept=params.accept_map)
     table, is_new_split = split_halves(read_table(params, own), params.seed)
     volume, mask = map_and_mask(params, own, table)
+    rotations = symmetry_of(params, volume)
     frame = _frame(params, table, mask)
-    total = len(table)
+    first, image = images_once(table)
+    total = len(first)
     check_space(out, total, frame)
-    yield Progress(0, total, f"{total} particles, {frame.box} px at {frame.pixel_size:g} Å.")
+    yield Progress(0, total, f"{len(table)} particles, {frame.box} px at {frame.pixel_size:g} Å.")
 
     views = take_views(
         table, frame, volume.data * mask, count=_CHECKED, resolution=_CHECK_RESOLUTION, seed=params.seed
@@ -73,8 +76,10 @@ def prep(params: PrepParams, out: Path) -> Generator[Progress, None, dict[str, A
     draw_check(out / "check.png", replace(views, images=views.images * check.sign), check)
     _judge(params, table, check)
 
-    power = yield from write_images(table, frame, check.sign, out)
-    write_table(table, frame, out)
+    power = yield from write_images(table.take(first), frame, check.sign, out)
+    if len(rotations) > 1:
+        table, image = expanded(table, rotations), np.repeat(image, len(rotations))
+    write_table(table, image, frame, out)
     write_maps(volume, mask, frame, out)
     write_noise(power, frame, out)
     record = check.to_record() | {
@@ -83,7 +88,7 @@ def prep(params: PrepParams, out: Path) -> Generator[Progress, None, dict[str, A
         "ignored": bool(check.flag),
         "new_half_sets": is_new_split,
         "seed": params.seed,
-        "summary": summary(table, frame),
+        "summary": summary(table, frame) | ({"images": total} if total < len(table) else {}),
     }
     with atomic(out / "check.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")

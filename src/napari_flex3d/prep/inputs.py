@@ -5,18 +5,24 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from napari_flex3d.io.consensus import mirrored, on_grid, read_mask
-from napari_flex3d.io.errors import InputError, InputWarning
+from napari_flex3d.io.errors import InputError, InputWarning, Question
 from napari_flex3d.io.mrc import Volume
 from napari_flex3d.io.particle_files import read_any_particles
 from napari_flex3d.io.relion.labels import ANGLES
 from napari_flex3d.io.table import Answers, ParticleTable
+from napari_flex3d.ops.fourier import resample3
 from napari_flex3d.ops.mask import automatic_mask
+from napari_flex3d.ops.symmetry import likeness, symmetry_rotations
 from napari_flex3d.prep.params import PrepParams
 
 Floats = NDArray[np.float32]
+
+_COARSE, _ALIKE = 48, 0.9
+"""Box on which a map is compared with itself turned, and the correlation that a symmetric one has at least."""
 
 
 def read_table(params: PrepParams, own: Volume) -> ParticleTable:
@@ -55,6 +61,25 @@ def map_and_mask(params: PrepParams, own: Volume, table: ParticleTable) -> tuple
         )
         return replace(volume, data=mirrored(volume.data)), mirrored(mask)
     return volume, mask
+
+
+def symmetry_of(params: PrepParams, volume: Volume) -> NDArray[np.float64]:
+    """Rotations (M, 3, 3) of the symmetry that copies are made by; the map must look the same after each of them."""
+    group = params.expand_symmetry
+    try:
+        rotations = symmetry_rotations(group)
+    except ValueError:
+        raise InputError(f"--expand-symmetry {group}: Cn or Dn is needed, such as C3 or D7.") from None
+    coarse = resample3(torch.from_numpy(volume.data), min(_COARSE, len(volume.data)))
+    alike = likeness(coarse, group)
+    if alike < _ALIKE and not params.accept_map:
+        raise Question(
+            f"{params.map} does not look the same after the rotations of {group} (correlation {alike:.2f}). The "
+            "refinement must have imposed the symmetry, with the main axis along z and a two-fold axis of Dn along x, "
+            "through the middle of the box. Use it nevertheless?",
+            "--accept-map",
+        )
+    return rotations
 
 
 def _answers(params: PrepParams, own: Volume) -> Answers:

@@ -84,6 +84,11 @@ class PrepParams(Params):
         cryosparc="alpha_min",
         advanced=True,
     )
+    expand_symmetry: str = param(
+        "C1",
+        "Point group of the refinement, Cn or Dn: every particle is used once for each of its subunits, so that what "
+        "one subunit does by itself is seen. Images are stored once.",
+    )
     sign: Literal["auto", "bright", "dark"] = param(
         "auto",
         "Whether particles are brighter or darker than their surroundings; auto measures it. Where the particle "
@@ -190,7 +195,7 @@ class PrepParams(Params):
     )
     accept_map: bool = param(
         False,
-        "Use a map although it looks like a stack (it is padded to a cube) or like a half-map.",
+        "Use a map although it looks like a stack (it is padded to a cube), like a half-map, or not symmetric.",
         advanced=True,
     )
 

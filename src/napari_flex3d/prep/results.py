@@ -54,10 +54,10 @@ def check_space(out: Path, count: int, frame: Frame) -> None:
     )
 
 
-def write_table(table: ParticleTable, frame: Frame, out: Path) -> None:
-    """Write ``particles.star``: the table of the images as they are written."""
+def write_table(table: ParticleTable, image: NDArray[np.intp], frame: Frame, out: Path) -> None:
+    """Write ``particles.star``: the table of the images as they are written, with the image of each row (N)."""
     written = replace(table, box_size=frame.crop_box)
-    names = Texts(lambda rows: [f"{row + 1:06d}@{STACKS['full']}" for row in rows], np.arange(len(table)))
+    names = Texts(lambda images: [f"{number + 1:06d}@{STACKS['full']}" for number in images], image)
     write_star(out / "particles.star", particle_columns(written, names))
 
 

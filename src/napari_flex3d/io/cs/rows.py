@@ -29,7 +29,12 @@ def write_fields(path: Path, fields: Fields) -> None:
 
 
 def write_latents_cs(
-    path: Path, uid: NDArray[np.integer], latents: NDArray[np.float32], source: Path | None = None
+    path: Path,
+    uid: NDArray[np.integer],
+    latents: NDArray[np.float32],
+    source: Path | None = None,
+    source_uid: NDArray[np.integer] | None = None,
+    changed: Fields | None = None,
 ) -> None:
     """Write latents as CryoSPARC's 3DVA and 3DFlex do: ``components_mode_k/component`` and ``/value``.
 
@@ -43,6 +48,11 @@ def write_latents_cs(
         Dataset whose other fields are kept; latents that it has are replaced by these. Passthrough files stay what
         they are.
 
+    source_uid
+        Key that each particle has there (N), where it is another one.
+    changed
+        Fields (N) that differ from the source's.
+
     Raises
     ------
     InputError
@@ -51,8 +61,9 @@ def write_latents_cs(
     fields: Fields = {"uid": uid.astype(np.uint64)}
     if source is not None:
         fields = read_fields(source)
-        rows = _rows_of(source, dataset_keys(source, fields), uid)
+        rows = _rows_of(source, dataset_keys(source, fields), uid if source_uid is None else source_uid)
         fields = {name: values[rows] for name, values in fields.items() if not name.startswith(_COMPONENT)}
+        fields |= {"uid": uid.astype(np.uint64)} | (changed or {})
     for k, column in enumerate(latents.T):
         fields[f"{_COMPONENT}{k}/component"] = np.full(len(column), k, dtype="<u4")
         fields[f"{_COMPONENT}{k}/value"] = column.astype("<f4")

@@ -15,7 +15,7 @@ from napari_flex3d.io.columns import without_known
 from napari_flex3d.io.errors import InputError, InputWarning, Question
 from napari_flex3d.io.grids import on_one_grid, with_pixel_sizes
 from napari_flex3d.io.relion.groups import read_group, warn_states
-from napari_flex3d.io.relion.labels import ANGLES, ASKED, RECORDED_BOX, RECORDED_PIXEL
+from napari_flex3d.io.relion.labels import ANGLES, ASKED, PARTICLE, RECORDED_BOX, RECORDED_PIXEL
 from napari_flex3d.io.star import Columns, parse_integer, parse_numbers, read_star
 from napari_flex3d.io.table import (
     Answers,
@@ -164,7 +164,7 @@ class _Relion:
             row=self._row(check),
             columns=without_known(self.particles),
             contrast=np.zeros(self.count, dtype=np.int8),  # a star file does not say
-            source_particle=None,
+            source_particle=self._source_particle(check),
         )
         if check:
             return checked(table, self.answers)
@@ -175,6 +175,12 @@ class _Relion:
         if check or "flexSourceRow" not in self.particles:
             return np.arange(self.count)
         return self.number("flexSourceRow").astype(np.int64)
+
+    def _source_particle(self, check: bool) -> Ints | None:
+        """Numbers that tell copies of a particle, of a file that we wrote."""
+        if check or PARTICLE not in self.particles:
+            return None
+        return self.number(PARTICLE).astype(np.int64)
 
     def _refuse_volumes(self) -> None:
         told = self.has("rlnImageDimensionality") and np.any(self.number("rlnImageDimensionality") == 3)

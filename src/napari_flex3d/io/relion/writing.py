@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from napari_flex3d.io.columns import Texts, formatted
-from napari_flex3d.io.relion.labels import ANGLES, ASKED, OF_PREP, RECORDED_BOX, RECORDED_PIXEL
+from napari_flex3d.io.relion.labels import (
+    ANGLES,
+    ASKED,
+    OF_PREP,
+    PARTICLE,
+    RECORDED_BOX,
+    RECORDED_PIXEL,
+)
 from napari_flex3d.io.table import Floats, OpticsGroup, ParticleTable
 from napari_flex3d.ops.rotations import to_euler
 
@@ -33,6 +40,8 @@ def particle_columns(
         "flexSourceRow": formatted(table.row),
         "flexScale": _numbers(table.scale),
     }
+    if table.source_particle is not None:
+        particles[PARTICLE] = formatted(table.source_particle)
     for label, (name, _) in ASKED.items():
         if label in particles:
             particles[label] = _numbers(getattr(table, name))
