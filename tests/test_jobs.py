@@ -268,6 +268,21 @@ def test_the_wrong_job_is_refused_with_what_to_do(tmp_path, job):
         read_job(job.folder)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1, 2]", "what no stage wrote"),
+        ('{"stage": "train"}', "what no stage wrote"),
+        ('{"stage": "train", "state": "done", "params": [], "inputs": 3}', "a damaged inputs"),
+        ("\x00\x01", "cannot be read"),
+    ],
+)
+def test_a_record_that_is_damaged_is_told(tmp_path, text, words):
+    (tmp_path / "job.json").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_job(tmp_path)
+
+
 def test_a_stopped_training_is_good_enough_once_it_has_a_checkpoint(job):
     generator = job.drive(steps())
     next(generator)

@@ -26,8 +26,8 @@ from napari_flex3d.ops.fourier import resample3
 from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
 from napari_flex3d.particles import Particles
 from napari_flex3d.progress import Progress
+from napari_flex3d.room import Sizes, of_training, remedy, sizes_of
 from napari_flex3d.room import check as check_room
-from napari_flex3d.room import of_training, sizes_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
         state.restore(tensors)
         history = previous.facts["history"]
         yield Progress(state.epoch, params.epochs, f"Going on after epoch {state.epoch}")
-    for done, total, metrics in _with_room(fit(setup, state), device):
+    for done, total, metrics in _with_room(fit(setup, state), device, sizes):
         if not metrics:
             yield Progress(done, total)
             continue
@@ -191,9 +191,9 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
 
 
 def _with_room(
-    steps: Generator[tuple[int, int, dict[str, float]], None, None], device: torch.device
+    steps: Generator[tuple[int, int, dict[str, float]], None, None], device: torch.device, sizes: Sizes
 ) -> Generator[tuple[int, int, dict[str, float]], None, None]:
-    with room_on(device, "Prepare a smaller training box (flex3d prep --train-box), or use device = cpu."):
+    with room_on(device, f"{remedy('train', sizes)}, or use device = cpu."):
         yield from steps
 
 

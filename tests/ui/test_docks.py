@@ -85,7 +85,8 @@ def train(qtbot, session, toy_jobs) -> TrainDock:
 def test_a_failed_training_says_why_and_copies_its_details(qtbot, session, train):
     train.panel.form.fill({"fail": "CUDA out of memory"})
     run(qtbot, session, train.panel, "failed")
-    assert train.panel.sentence.text() == "J1-train failed: CUDA out of memory"
+    text = train.panel.sentence.text()
+    assert text.startswith("J1-train failed: Out of memory (CUDA out of memory). Use a smaller training box")
     assert train.panel.start_button.isEnabled()
     train.panel.copy_button.click()
     copied = QApplication.clipboard().text()

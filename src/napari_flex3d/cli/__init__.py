@@ -18,7 +18,7 @@ from typing import Any
 from napari_flex3d import __version__
 from napari_flex3d.cli.arguments import add_params, metavar, params_from
 from napari_flex3d.cli.screen import Screen, duration
-from napari_flex3d.io.errors import InputError, InputWarning
+from napari_flex3d.io.errors import InputError, InputWarning, sentence_of
 from napari_flex3d.jobs import JobStopped, plain, read_job
 from napari_flex3d.stages import STAGES, Stage, run
 
@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:
             if os.environ.get("FLEX3D_DEBUG") == "1":
                 raise
-            print(f"Error: {_in_words(error, getattr(arguments, 'out', None))}", file=sys.stderr)
+            out = getattr(arguments, "out", None)
+            where = f"{out / 'log.txt'} has the details" if out else "FLEX3D_DEBUG=1 shows the details"
+            print(f"Error: {sentence_of(error, where)}", file=sys.stderr)
             return FAILED
 
 
@@ -279,14 +281,3 @@ def _stopped(arguments: argparse.Namespace) -> str:
     if hasattr(arguments, "resume"):
         return f"Stopped. What was finished is in {out}; go on with the same command and --resume."
     return "Stopped."
-
-
-def _in_words(error: Exception, out: Path | None) -> str:
-    if isinstance(error, InputError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"Out of memory ({error}). Use a smaller training box, fewer particles, or another device."
-    where = f"{out / 'log.txt'} has the details" if out else "FLEX3D_DEBUG=1 shows the details"
-    return f"This is a fault of the program, not of your data ({type(error).__name__}: {error}). {where}."

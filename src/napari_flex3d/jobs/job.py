@@ -114,7 +114,7 @@ class Job:
     @property
     def params(self) -> dict[str, Any]:
         """Parameters as plain data, with inputs where they lie now, so that the job can be repeated."""
-        known = dict(self.record["params"])
+        known = dict(self.record.get("params") or {})
         for name, place in self.record.get("inputs", {}).items():
             found = [str(place_of(self.folder, p)) for p in ([place] if isinstance(place, str) else place)]
             known[name] = found[0] if isinstance(place, str) else found
@@ -123,7 +123,7 @@ class Job:
     @property
     def warnings(self) -> list[str]:
         """Warnings in words, in the order they came."""
-        return self.record["warnings"]
+        return self.record.setdefault("warnings", [])
 
     @property
     def summary(self) -> dict[str, Any]:

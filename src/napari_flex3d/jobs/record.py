@@ -14,6 +14,12 @@ from typing import Any
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.params import Params
 
+NEEDED = ("stage", "state")
+"""What every ``job.json`` says."""
+
+HELD: dict[str, type] = {"params": dict, "inputs": dict, "warnings": list, "summary": dict}
+"""What it may hold besides; the summary is null before the end."""
+
 SMALL_FILE = 1_000_000
 """Inputs below this size, in bytes, are recorded with their sha256."""
 
@@ -37,13 +43,32 @@ def now() -> str:
 
 
 def record_of(folder: Path) -> dict[str, Any] | None:
-    """Read a folder's ``job.json``; None when there is none."""
+    """Read a folder's ``job.json``; None when there is none.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is not what a stage writes.
+    """
+    path = folder / "job.json"
     try:
-        return json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        raise InputError(f"{folder / 'job.json'} cannot be read: {error}.") from None
+        raise InputError(f"{path} cannot be read: {error}.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in NEEDED):
+        wrong = "what no stage wrote"
+    else:
+        bad = [name for name, kind in HELD.items() if not isinstance(record.get(name) or kind(), kind)]
+        wrong = f"a damaged {bad[0]}" if bad else ""
+    if wrong:
+        raise InputError(
+            f"{path} has {wrong} in it. Put the old file back, or run the stage again in another folder."
+        )
+    return record
 
 
 def inputs_of(params: Params, folder: Path) -> dict[str, Any]:

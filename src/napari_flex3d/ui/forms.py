@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QVBoxLayout,
     QWidget,
 )
@@ -23,6 +22,7 @@ from superqt import QCollapsible
 
 from napari_flex3d.params import ParamInfo, Params
 from napari_flex3d.ui.job_edit import JobEdit, JobList
+from napari_flex3d.ui.tone import ToneLabel
 
 NO_CHOICE = "-----"
 
@@ -181,7 +181,7 @@ class ParamsForm(QWidget):
         super().__init__()
         self._params = params
         self.rows: dict[str, Row] = {}
-        self._labels: dict[str, QLabel] = {}
+        self._labels: dict[str, ToneLabel] = {}
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         plain, advanced = _grid(), _grid()
@@ -189,7 +189,7 @@ class ParamsForm(QWidget):
         for info in params.describe():
             row = Row(info, partial(jobs, info.name))
             row.changed.connect(self._on_change)
-            label = QLabel(label_of(info))
+            label = ToneLabel(label_of(info))
             label.setToolTip(tooltip_of(info))
             label.setBuddy(row)
             (advanced if info.advanced else plain).addRow(label, row)
@@ -253,7 +253,7 @@ class ParamsForm(QWidget):
                     row.info.check(value)
             except ValueError:
                 bad = True
-            self._labels[name].setStyleSheet("color: #e9967a;" if bad else "")
+            self._labels[name].tone = "bad" if bad else "plain"
 
 
 def _grid() -> QFormLayout:

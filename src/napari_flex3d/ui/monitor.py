@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg
 from qtpy.QtCore import QSize, Qt, QTimer
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_flex3d.jobs import Job, read_job, read_metrics
 from napari_flex3d.progress import Progress
 from napari_flex3d.ui.scatter import INK, LatentScatter
 from napari_flex3d.ui.session import Session
+from napari_flex3d.ui.tone import PLOT_GROUND, ToneLabel
 
 HEIGHT = 180
 SOLID, DASHED = Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine
@@ -53,7 +54,7 @@ class Curves(pg.PlotWidget):
     """
 
     def __init__(self, bottom: str, left: str) -> None:
-        super().__init__(background=None)
+        super().__init__(background=PLOT_GROUND)
         self.setMenuEnabled(False)
         self.getPlotItem().hideButtons()
         self.showGrid(x=True, y=True, alpha=0.15)
@@ -115,8 +116,9 @@ class Monitor(QWidget):
         self.latents = LatentScatter()
         self.latents.setMinimumHeight(60)
         self.latents.setEnabled(False)
-        self.title = QLabel("Curves appear here when a training or a reconstruction runs or is opened.")
-        self.title.setStyleSheet("color: #9aa2ad;")
+        self.title = ToneLabel(
+            "Curves appear here when a training or a reconstruction runs or is opened.", "quiet"
+        )
         plots = QHBoxLayout()
         plots.setContentsMargins(0, 0, 0, 0)
         for plot, stretch in ((self.loss, 3), (self.gain, 3), (self.motion, 2), (self.latents, 2)):

@@ -7,7 +7,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
     QScrollArea,
@@ -16,16 +15,17 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.errors import InputError, sentence_of
 from napari_flex3d.jobs import read_job
 from napari_flex3d.progress import Progress
 from napari_flex3d.ui.forms import ParamsForm
 from napari_flex3d.ui.session import Session
+from napari_flex3d.ui.tone import ToneLabel
 
 WIDTH = 380
 
 
-class Sentence(QLabel):
+class Sentence(ToneLabel):
     """One sentence about the state of things; it can be selected and copied."""
 
     def __init__(self, text: str = "") -> None:
@@ -40,7 +40,7 @@ class Sentence(QLabel):
         self.setText(text)
         if self.parentWidget() is not None:
             self.setVisible(bool(text))
-        self.setStyleSheet("color: #e9967a;" if bad else "color: #9aa2ad;" if quiet else "")
+        self.tone = "bad" if bad else "quiet" if quiet else "plain"
 
 
 class StagePanel(QWidget):
@@ -183,7 +183,7 @@ class StagePanel(QWidget):
         self.bar.setVisible(mine)
         if problem and self.form is not None and not running and not self._details:
             self.sentence.say(problem, quiet=True)
-        elif self.sentence.styleSheet() and not self._details and not mine:
+        elif self.sentence.tone != "plain" and not self._details and not mine:
             self.sentence.say("")
 
     def _on_report(self, report: Progress) -> None:
@@ -211,7 +211,8 @@ class StagePanel(QWidget):
         self._details = ""
         if outcome == "failed":
             self._details = f"{type(result).__name__}: {result}"
-            self.sentence.say(f"{name} failed: {result}", bad=True)
+            where = "Copy details takes them along"
+            self.sentence.say(f"{name} failed: {sentence_of(result, where)}", bad=True)
         elif outcome == "stopped":
             tail = " Resume goes on from there." if self.session.stages[stage].resumable else ""
             self.sentence.say(f"{name} was stopped; what was finished is kept.{tail}")

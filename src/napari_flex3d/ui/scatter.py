@@ -6,6 +6,8 @@ from qtpy.QtCore import QPointF, QRectF, QSize, QTimer, Signal  # type: ignore[a
 from qtpy.QtWidgets import QWidget
 from scipy.ndimage import gaussian_filter
 
+from napari_flex3d.ui.tone import PLOT_GROUND
+
 BINS = 128
 INK, ACCENT = "#d0d4da", "#ff8c42"
 
@@ -48,7 +50,7 @@ class LatentScatter(pg.PlotWidget):
     """A click or a drag is over."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent, background=None)
+        super().__init__(parent, background=PLOT_GROUND)
         self._latents = np.zeros((0, 2), np.float32)
         self._at = np.zeros(2)
         self._axes = (0, 1)

@@ -16,6 +16,7 @@ from napari_flex3d.params import Params
 from napari_flex3d.stages import STAGES, Stage
 from napari_flex3d.stages import run as driven
 from napari_flex3d.ui.grid import Grid
+from napari_flex3d.ui.keys import Key, Keys
 from napari_flex3d.ui.layers import FILE_KEY, JOB_KEY, grid_of
 from napari_flex3d.ui.run import StageRun
 
@@ -85,6 +86,8 @@ class Session(QObject):
         self._timer.setInterval(FOLLOW_INTERVAL)
         self._timer.timeout.connect(self.follow)
         self.files: dict[str, Path] = {}
+        self.keys = Keys(viewer, self)
+        self.keys.bind(Key("Alt-.", "stops the running stage"), self.stop)
         self._explorer: Any = None
         for layer in viewer.layers:  # opened before the first dock
             self._note(layer.metadata)
@@ -136,6 +139,7 @@ class Session(QObject):
         if self.run is not None:
             self.run.stop()
         self.ending.emit()
+        self.keys.release()
         self.model = self.viewer = None
         for key in [key for key, session in _sessions.items() if session is self]:
             del _sessions[key]

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_flex3d.resolutions import KINDS
 from napari_flex3d.ui.isosurface import cut, default_contour
+from napari_flex3d.ui.keys import Key
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.surface import FlexSurface
 from napari_flex3d.ui.twin_maps import DIFFERENCE, GAIN, TwinMaps, noticeable, sampled
@@ -90,8 +91,12 @@ class Twins(QObject):
 
     def listen(self, *, on: bool) -> None:
         """Bind the key that goes from one twin to the other, or let it go."""
-        if self.session.viewer is not None:
-            self.session.viewer.bind_key(TWIN_KEY, (lambda _: self.toggle()) if on else None, overwrite=True)
+        keys = self.session.keys
+        if on:
+            meaning = "goes from the flexible map to its rigid twin and back"
+            keys.bind(Key(TWIN_KEY, meaning, "Reconstruct is open; in the dock too"), self.toggle)
+        else:
+            keys.release(TWIN_KEY)
 
     # -- what there is -----------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from napari_flex3d.ui.explore.color_scale import DISPLACEMENT_COLORS
 from napari_flex3d.ui.explore.courses import Course, courses
 from napari_flex3d.ui.grid import Grid
 from napari_flex3d.ui.isosurface import CarriedSurface, cut, default_contour, low_passed
+from napari_flex3d.ui.keys import Key
 from napari_flex3d.ui.run import Mailbox
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.surface import REGISTERED, FlexSurface
@@ -86,14 +87,12 @@ class Explorer(QObject):
         self._layers.clear()
 
     def _bind_keys(self, *, on: bool) -> None:
-        """Alt-P plays or pauses, Alt-0 goes to the mean latent, Alt-. stops the running stage."""
-        actions = {
-            "Alt-P": lambda viewer: self.play(not self.is_playing),
-            "Alt-0": lambda viewer: self.go_to_mean(),
-            "Alt-.": lambda viewer: self.session.stop(),
-        }
-        for key, action in actions.items():
-            self.session.viewer.bind_key(key, action if on else None, overwrite=True)
+        """Bind the keys over the canvas, or let them go."""
+        keys = self.session.keys
+        if not on:
+            return keys.release("Alt-P", "Alt-0")
+        keys.bind(Key("Alt-P", "plays or pauses the motion"), lambda: self.play(not self.is_playing))
+        keys.bind(Key("Alt-0", "goes to the mean latent"), self.go_to_mean)
 
     # -- the model ---------------------------------------------------------------------------------
 

@@ -1,0 +1,71 @@
+"""Labels whose colour says what kind of sentence it is, in the dark and in the light theme."""
+
+from typing import Any, Literal
+
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QPalette
+from qtpy.QtWidgets import QLabel, QWidget
+
+Tone = Literal["plain", "quiet", "bad", "good"]
+
+COLORS: dict[Tone, tuple[str, str]] = {
+    "plain": ("", ""),
+    "quiet": ("#9aa2ad", "#5c6470"),
+    "bad": ("#e9967a", "#b3261e"),
+    "good": ("#8bd17c", "#2e6b23"),
+}
+"""Colour of each tone on dark and on light ground."""
+
+PLOT_GROUND = "#1b1e24"
+"""Ground of every plot: dark in both themes, as the canvas is."""
+
+
+def is_light(widget: QWidget) -> bool:
+    """Whether the theme around a widget is a light one."""
+    window: Any = widget.window()
+    return window.palette().color(QPalette.ColorRole.WindowText).lightness() < 128
+
+
+class ToneLabel(QLabel):
+    """A label with a tone; its colour follows the theme.
+
+    Parameters
+    ----------
+    text
+        What it says.
+    tone
+        Kind of sentence.
+    """
+
+    def __init__(self, text: str = "", tone: Tone = "plain") -> None:
+        super().__init__(text)
+        self._tone: Tone = tone
+        self._color = ""
+        self._recolor()
+
+    @property
+    def tone(self) -> Tone:
+        """Kind of sentence."""
+        return self._tone
+
+    @tone.setter
+    def tone(self, tone: Tone) -> None:
+        self._tone = tone
+        self._recolor()
+
+    def changeEvent(self, event: Any) -> None:
+        """Follow a change of theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange:
+            self._recolor()
+
+    def showEvent(self, event: Any) -> None:
+        """Take the colour of the window that it is shown in."""
+        super().showEvent(event)
+        self._recolor()
+
+    def _recolor(self) -> None:
+        color = COLORS[self._tone][is_light(self)]
+        if color != self._color:  # else every change of style would change the style
+            self._color = color
+            self.setStyleSheet(f"color: {color};" if color else "")
