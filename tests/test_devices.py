@@ -20,10 +20,11 @@ from napari_flex3d.fit import begin, fit, set_up
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.mesh import MeshParams, TetMesh, voxel_positions
-from napari_flex3d.ops import elasticity, projection
+from napari_flex3d.ops import elasticity, gridding, projection
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
 from napari_flex3d.reconstruct.problem import Problem, noise_weight
+from napari_flex3d.reconstruct.shared import SharedOperator
 from napari_flex3d.synthetic import write_sample
 from napari_flex3d.train import TrainParams
 
@@ -149,7 +150,9 @@ def test_training_elsewhere_is_training_here(mesh_job, monkeypatch):
         assert torch.equal(restored[name], tensor), name
 
 
-def test_a_pass_of_the_reconstruction_elsewhere_is_one_here(mesh_job, monkeypatch):
+@pytest.fixture
+def half_map(mesh_job, monkeypatch):
+    """The problem of a half-map on a device, by the same kernels everywhere; and some values of its voxels."""
     monkeypatch.setattr(projection, "implementation_for", lambda device: "torch")
     prep = mesh_job.parent / "prep"
     particles = Particles.open(prep, "full")
@@ -157,24 +160,48 @@ def test_a_pass_of_the_reconstruction_elsewhere_is_one_here(mesh_job, monkeypatc
     mask = density > 0.2 * density.max()
     points = voxel_positions(np.argwhere(mask), len(mask), particles.pixel_size)
     body = TetMesh.load(mesh_job / "mesh.npz").bind(points)
-    values = torch.from_numpy(density[mask])[body.order]
+
+    def on(device):
+        return Problem(particles, np.arange(12), body, None, noise_weight(particles), torch.device(device))
+
+    return on, torch.from_numpy(density[mask])[body.order]
+
+
+def test_a_pass_of_the_reconstruction_elsewhere_is_one_here(half_map):
+    on, values = half_map
 
     def a_pass(device):
-        problem = Problem(particles, np.arange(12), body, None, noise_weight(particles), device)
-        steps = problem.gradient(values, against_images=True)
+        steps = on(device).gradient(values, against_images=True)
         while True:
             try:
                 next(steps)
             except StopIteration as end:
                 return end.value
 
-    gradient, value = a_pass(torch.device("cpu"))
+    gradient, value = a_pass("cpu")
     with SecondDevice() as device:
         there, value_there = a_pass(DEVICE)
     assert device.operations > 20
     assert there.device.type == "cpu"
     assert value_there == pytest.approx(value, rel=1e-5)
     assert float((there - gradient).norm()) < 1e-5 * float(gradient.norm())
+
+
+def test_shared_deformations_elsewhere_are_those_here(half_map, monkeypatch):
+    """Product and direction of the preconditioner: by torch on the device, by numba on the CPU."""
+    on, values = half_map
+    monkeypatch.setattr(gridding, "_PART", 100)
+    members = [np.arange(5), np.arange(5, 12)]
+    here = SharedOperator(on("cpu"), members)
+    product, solved = here(values), here.solve(values)
+    with SecondDevice() as device:
+        operator = SharedOperator(on(DEVICE), members)
+        before = device.operations
+        product_there, solved_there = operator(values), operator.solve(values)
+    assert device.operations - before > 1000
+    assert product_there.device.type == solved_there.device.type == "cpu"
+    assert float((product_there - product).norm()) < 1e-5 * float(product.norm())
+    assert float((solved_there - solved).norm()) < 1e-4 * float(solved.norm())
 
 
 def test_numba_and_torch_train_alike(mesh_job, monkeypatch):

@@ -1,5 +1,9 @@
-"""Voxels spread onto a periodic 3-D grid where a flow has carried them, and gathered from it: an adjoint pair."""
+"""Voxels spread onto a periodic 3-D grid where a flow has carried them, and gathered from it: an adjoint pair.
 
+On the CPU compiled by numba; on any other device by torch, row of taps by row.
+"""
+
+from collections.abc import Iterator
 from typing import Any, no_type_check
 
 import numba
@@ -13,6 +17,9 @@ from napari_flex3d.ops.projection import Body
 
 _compile = numba.njit(cache=True, nogil=True, boundscheck=False, fastmath=True)
 
+_PART = 2**20
+"""Voxels at a time on other devices."""
+
 
 def spread3(
     values: Float[Tensor, " voxels"], vertices_px: Float[Tensor, "vertices 3"], body: Body, grid: int
@@ -22,14 +29,18 @@ def spread3(
     Parameters
     ----------
     values
-        In the body's order.
+        In the body's order; they say on which device this is computed.
     vertices_px
         Where the mesh's vertices are, (x, y, z) in voxels; voxel 0 is at the origin.
     body
         The voxels and their tetrahedra.
     """
-    out = torch.zeros(grid, grid, grid)
-    _spread(values.numpy(), *_arrays(vertices_px, body), out.numpy())
+    out = torch.zeros((grid,) * 3, device=values.device)
+    if values.device.type == "cpu":
+        _spread(values.numpy(), *_arrays(vertices_px, body), out.numpy())
+        return out
+    for part, index, weights in _rows(vertices_px, body, grid):
+        out.view(-1).index_add_(0, index.flatten(), (values[part, None] * weights).flatten())
     return out
 
 
@@ -37,8 +48,13 @@ def gather3(
     field: Float[Tensor, "grid grid grid"], vertices_px: Float[Tensor, "vertices 3"], body: Body
 ) -> Float[Tensor, " voxels"]:
     """Values of a field at the voxels, in the body's order: adjoint of `spread3`."""
-    out = torch.empty(len(body.order))
-    _gather(field.contiguous().numpy(), *_arrays(vertices_px, body), out.numpy())
+    out = torch.zeros(len(body.order), device=field.device)
+    if field.device.type == "cpu":
+        _gather(field.contiguous().numpy(), *_arrays(vertices_px, body), out.numpy())
+        return out
+    flat = field.reshape(-1)
+    for part, index, weights in _rows(vertices_px, body, len(field)):
+        out[part] += (flat[index] * weights).sum(-1)
     return out
 
 
@@ -49,6 +65,30 @@ def _arrays(vertices: Tensor, body: Body) -> tuple[NDArray[Any], ...]:
         body.offsets.numpy(),
         body.weights.numpy(),
     )
+
+
+def _rows(vertices: Tensor, body: Body, n: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Some voxels after the others, and for each of their 16 rows of taps the grid's indices and the weights (N, 4)."""
+    for start in range(0, len(body.order), _PART):
+        part = slice(start, start + _PART)
+        corners = vertices[body.cells.long()[body.cell_of[part].long()]]
+        at = (body.weights[part, :, None] * corners).sum(1)
+        below = at.floor()
+        weights = _cubic(at - below)
+        first = below.long() - 1
+        index = (first[..., None] + torch.arange(4, device=at.device)) % n
+        for dz in range(4):
+            for dy in range(4):
+                row = (index[:, 2, dz] * n + index[:, 1, dy]) * n
+                share = weights[:, 2, dz] * weights[:, 1, dy]
+                yield part, row[:, None] + index[:, 0], share[:, None] * weights[:, 0]
+
+
+def _cubic(t: Float[Tensor, "*some"]) -> Float[Tensor, "*some 4"]:
+    """Weights of the cubic B-spline's four taps at a place between two grid points."""
+    s = 1 - t
+    second, third = (2 / 3 - x * x * (1 - x / 2) for x in (t, s))
+    return torch.stack([s**3 / 6, second, third, t**3 / 6], -1)
 
 
 @_compile

@@ -38,6 +38,8 @@ class Group:
         Mesh vertices (P, 3), voxels; the box centre is at the origin.
     response
         What each frequency of the grid is multiplied by (n, n, n // 2 + 1).
+
+    Both are on the problem's device.
     """
 
     vertices: Tensor
@@ -56,14 +58,23 @@ class SharedOperator:
     """
 
     def __init__(self, problem: Problem, members: list[NDArray[np.int64]]) -> None:
-        self._body: Body = problem.body
+        self._body: Body = problem.body.to(problem.device)
         self._groups = [_group(problem, rows) for rows in members]
 
     def __call__(self, values: Tensor) -> Tensor:
-        """Product with a map's voxels, in the body's order."""
+        """Product with a map's voxels, in the body's order; wherever the values are, it is computed on the device."""
+        return self._product(values.to(self._body.weights.device)).to(values.device)
+
+    def _product(self, values: Tensor) -> Tensor:
+        total = torch.zeros_like(values)
+        if values.device.type != "cpu":
+            for group in self._groups:
+                total += self._of(group, values)
+            return total
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            parts = pool.map(lambda group: self._of(group, values), self._groups)
-            return torch.stack(list(parts)).sum(0)
+            for part in pool.map(lambda group: self._of(group, values), self._groups):
+                total += part
+        return total
 
     def _of(self, group: Group, values: Tensor) -> Tensor:
         n = len(group.response)
@@ -73,17 +84,18 @@ class SharedOperator:
 
     def solve(self, right: Tensor) -> Tensor:
         """Map whose product is nearly ``right``."""
-        values, residual = torch.zeros_like(right), right.clone()
+        residual = right.to(self._body.weights.device, copy=True)
+        values = torch.zeros_like(residual)
         direction, strength = residual, float(residual @ residual)
         for _ in range(INNER):
-            product = self(direction)
+            product = self._product(direction)
             length = strength / float(direction @ product)
             values = values + length * direction
             residual = residual - length * product
             stronger = float(residual @ residual)
             direction = residual + (stronger / strength) * direction
             strength = stronger
-        return values
+        return values.to(right.device)
 
 
 def share(problem: Problem, tolerance: float, most: int) -> list[NDArray[np.int64]]:
@@ -139,15 +151,16 @@ def _group(problem: Problem, rows: NDArray[np.int64]) -> Group:
     slices = SliceSum(box)
     share = problem.weight / multiplicity(box)
     for start in range(0, len(rows), BATCH):
-        batch = problem.particles.batch(rows[start : start + BATCH])
-        slices.add(batch.rotation, batch.transfer.abs().square() * share)
+        transfer, rotation = problem.particles.optics(rows[start : start + BATCH])
+        slices.add(rotation, transfer.abs().square() * share)
     rest = problem.body.vertices
     if problem.model is not None:
         generator = problem.model.generator
         with torch.no_grad():
             features = generator.features(torch.from_numpy(problem.model.standard[rows])).mean(0)
             rest = rest + generator.flow(features - generator.mean_features)
-    return Group(rest / problem.particles.pixel_size, _response(slices.weights))
+    at = rest / problem.particles.pixel_size
+    return Group(at.to(problem.device), _response(slices.weights).to(problem.device))
 
 
 def _response(weights: Tensor) -> Tensor:
