@@ -72,10 +72,18 @@ class SliceSum:
         The real-space fall-off of the trilinear insertion is divided out.
         """
         assert self.values is not None
-        n, fine = self.box_size, self.box_size * self.padding
         level = _shell_means(self.weights)
         measured = (level > 1e-6 * level.max()) & (self.weights > 0)
-        transform = torch.where(measured, self.values / (self.weights + floor * level), 0)
+        return self._cropped(torch.where(measured, self.values / (self.weights + floor * level), 0))
+
+    def backprojected(self) -> Float[Tensor, "n n n"]:
+        """Sum of the images' values, as they are, in real space: what the rigid problem's gradient is made of."""
+        assert self.values is not None
+        return self._cropped(self.values) * len(self.values) ** 3
+
+    def _cropped(self, transform: Tensor) -> Tensor:
+        """Map of a transform, freed from the padding and from what the insertion took away."""
+        n, fine = self.box_size, len(transform)
         volume = irfft3(transform)
         first = fine // 2 - n // 2
         axis = torch.sinc((torch.arange(n) - n // 2) / fine).square()

@@ -27,6 +27,7 @@ from napari_flex3d.ops.symmetry import symmetrised, symmetry_rotations
 from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
 from napari_flex3d.particles import Particles
 from napari_flex3d.progress import Progress
+from napari_flex3d.reconstruct.inversion import agreement, inverted
 from napari_flex3d.reconstruct.problem import Problem, noise_weight
 from napari_flex3d.reconstruct.solvers import Descent, Method, Report, method_named, solve
 from napari_flex3d.reconstruct.validation import (
@@ -73,6 +74,11 @@ class ReconstructParams(Params):
         "Also reconstruct without motion, by the same solver, to compare with.",
         cryosparc="flex_do_noflex_recon",
     )
+    inversion: bool = param(
+        False,
+        "Also make the rigid half-maps by Fourier inversion, to check the rigid twin by another way.",
+        advanced=True,
+    )
     symmetry: str = param(
         "C1", "Average each map over this point group, Cn or Dn, half-maps apart.", advanced=True
     )
@@ -115,7 +121,7 @@ def reconstruct(params: ReconstructParams, out: Path) -> Generator[Progress, Non
     """Reconstruct both half-sets with the motion, and again without it; after a stop, from the last iteration.
 
     Writes ``flex_half1.mrc``, ``flex_half2.mrc``, ``flex.mrc``, the same for ``rigid``, ``fsc.csv``, ``fsc.png``,
-    maps of the local resolution and ``summary.json``.
+    maps of the local resolution and ``summary.json``; ``inverted_half1.mrc``, ``inverted_half2.mrc`` when asked for.
 
     Raises
     ------
@@ -142,6 +148,7 @@ def reconstruct(params: ReconstructParams, out: Path) -> Generator[Progress, Non
         bodies["rigid"] = rigid_body(torch.from_numpy(points).float())
     maps: dict[str, list[Tensor]] = {kind: [] for kind in bodies}
     reached: dict[str, list[int]] = {kind: [] for kind in bodies}
+    inversions: list[Tensor] = []
     unfinished = []
     weight = noise_weight(case.particles)
     for number, (kind, half) in enumerate((kind, half) for kind in bodies for half in (0, 1)):
@@ -153,6 +160,12 @@ def reconstruct(params: ReconstructParams, out: Path) -> Generator[Progress, Non
         volume = symmetrised(case.volume(end.values, bodies[kind].order), params.symmetry)
         write_map(out / f"{kind}_half{half + 1}.mrc", volume.numpy(), like=case.like)
         maps[kind].append(volume)
+        if kind == "rigid" and params.inversion:
+            yield Progress(round(1000 * sum(share)), 1000, f"Fourier inversion of half-set {half + 1}")
+            values = inverted(problem, torch.from_numpy(case.mask))
+            other = symmetrised(case.volume(values, bodies[kind].order), params.symmetry)
+            write_map(out / f"inverted_half{half + 1}.mrc", other.numpy(), like=case.like)
+            inversions.append(other)
         reached[kind].append(end.iteration)
         unfinished += [] if end.is_done else [f"{kind} half-map {half + 1}"]
     yield Progress(99, 100, "Fourier shell correlation and local resolution")
@@ -166,6 +179,11 @@ def reconstruct(params: ReconstructParams, out: Path) -> Generator[Progress, Non
     ):
         warnings.warn(sentence, InputWarning, stacklevel=2)
     summary["iterations"] = reached
+    if inversions:
+        box, pixel = len(case.mask), case.particles.pixel_size
+        last = min(int(box * pixel / summary["rigid"]["fsc143_A"]), box // 2 - 3)  # there the images fall off
+        pairs = zip(maps["rigid"], inversions, strict=True)
+        summary["rigid"]["least_fsc_with_inversion"] = min(agreement(*pair, last) for pair in pairs)
     with atomic(out / "summary.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=1))
     for file in out.glob("descent-*.safetensors"):

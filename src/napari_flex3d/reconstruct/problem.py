@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_flex3d.model import FlexModel
-from napari_flex3d.ops.backprojection import SliceSum
 from napari_flex3d.ops.fourier import multiplicity, radii, shells, soft_edge
 from napari_flex3d.ops.projection import Body, place, project
 from napari_flex3d.particles import Particles
@@ -84,17 +83,6 @@ class Problem:
             value += float(loss.detach())
             yield start + len(rows)
         return total.cpu(), value
-
-    def inverted(self) -> Tensor:
-        """Map of the rigid problem by Fourier inversion, without a mask and without iterations (n, n, n)."""
-        box = self.particles.box_size
-        total = SliceSum(box, padding=2, with_values=True)
-        share = self.weight / multiplicity(box)
-        for start in range(0, len(self.rows), BATCH):
-            batch = self.particles.batch(self.rows[start : start + BATCH])
-            power = batch.transfer.abs().square() * share
-            total.add(batch.rotation, power, batch.transfer.conj() * batch.transform * share)
-        return total.inverted()
 
 
 def noise_weight(particles: Particles) -> Tensor:
