@@ -24,7 +24,7 @@ from napari_flex3d.mesh import MeshParams, voxel_positions
 from napari_flex3d.model import load_model
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
-from napari_flex3d.reconstruct import ReconstructParams
+from napari_flex3d.reconstruct import ReconstructParams, shared, solvers
 from napari_flex3d.reconstruct.problem import Problem, noise_weight
 from napari_flex3d.reconstruct.solvers import Descent, SolverName, method_named, solve
 from napari_flex3d.synthetic import write_sample
@@ -75,17 +75,24 @@ def compare(problem: Problem, box: int, tolerance: float) -> None:
 
 
 def memory(folder: Path, box: int) -> None:
-    """Print the largest size of this process while the stage runs."""
-    room.FEWEST_SHARING = 1
+    """Print the largest size of this process while the stage runs.
+
+    One iteration with one product for its direction allocates what twenty with twelve do, but for the solver's
+    memory of its last steps, two arrays of voxels each: they are added.
+    """
+    room.FEWEST_SHARING, shared.INNER = 1, 1
     problem = made(folder, box, 80)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    params = ReconstructParams(train=folder / "train", max_iterations=2)
+    planned = room.of_reconstruction(room.sizes_of(folder / "mesh"))
+    params = ReconstructParams(train=folder / "train", max_iterations=1)
     stages.reconstruct_maps(params, folder / "reconstruct")
+    steps = 2 * (solvers.HISTORY - 1) * 4 * len(problem.body.order)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
         f"box {box}, {len(problem.body.order)} voxels, {room.most_groups(len(problem.rows))} shared deformations"
     )
-    print(f"largest size {peak / 1e6:.1f} GB; before the stage {before / 1e6:.1f} GB")
+    print(f"largest size {peak / 1e6:.2f} GB, with all steps remembered {peak / 1e6 + steps / 1e9:.2f} GB")
+    print(f"before the stage {before / 1e6:.2f} GB; planned {planned.memory / 1e9:.2f} GB", flush=True)
 
 
 def main() -> None:

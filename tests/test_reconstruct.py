@@ -22,9 +22,10 @@ from napari_flex3d.reconstruct import ReconstructParams
 from napari_flex3d.reconstruct.problem import Problem, noise_weight
 from napari_flex3d.reconstruct.shared import SharedOperator, share
 from napari_flex3d.reconstruct.solvers import method_named, solve
-from napari_flex3d.reconstruct.validation import density_cut, sentences
+from napari_flex3d.reconstruct.validation import curves_of, density_cut, segment_parts, sentences
 from napari_flex3d.synthetic import atoms_to_map, write_sample
 from napari_flex3d.train import TrainParams
+from tests.conftest import write_mrc
 
 BOX, PIXEL = 32, 6.0
 
@@ -120,6 +121,8 @@ def test_half_maps_and_what_is_said_of_them(jobs):
         np.testing.assert_allclose(mrcfile.read(folder / f"{kind}.mrc"), (first + second) / 2, atol=1e-6)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["flex"]["fsc05_A"] <= summary["rigid"]["fsc05_A"]
+    for kind in ("flex", "rigid"):
+        assert summary[kind]["masked"]["fsc05_A"] <= summary[kind]["unmasked"]["fsc05_A"]
     table = np.genfromtxt(folder / "fsc.csv", delimiter=",", names=True)
     assert table["shell"][-1] == BOX // 2 - 1
     assert table["flex_corrected"][:3].min() > 0.9
@@ -275,3 +278,22 @@ def test_a_mask_that_cuts_density_is_seen():
     ball = (radius < 14).float()
     assert density_cut(ball, (radius < 20).float()) < 0.1
     assert density_cut(ball, (radius < 10).float()) > 0.5
+
+
+def test_segments_of_the_mesh_are_the_parts(tmp_path):
+    """Half-maps that agree in one segment and not in the other; a map of one segment has no parts."""
+    side = np.arange(BOX) < BOX // 2
+    labels = np.where(side, 0, 1) * np.ones((BOX,) * 3)
+    labels[:4] = -1
+    write_mrc(tmp_path / "segments.mrc", labels.astype(np.float32), PIXEL)
+    parts = segment_parts(tmp_path / "segments.mrc")
+    assert list(parts) == ["segment 0", "segment 1"]
+    np.testing.assert_array_equal(parts["segment 1"], labels == 1)
+    noise = torch.randn((3, BOX, BOX, BOX), generator=torch.Generator().manual_seed(0))
+    left = torch.from_numpy(side)
+    pair = [torch.where(left, noise[0], noise[k]) for k in (1, 2)]
+    curves = curves_of(pair, torch.ones((BOX,) * 3), parts)
+    assert float(curves["part segment 0"][3:].min()) > 0.8
+    assert float(curves["part segment 1"][3:].max()) < 0.3
+    write_mrc(tmp_path / "one.mrc", np.zeros((BOX,) * 3, np.float32), PIXEL)
+    assert segment_parts(tmp_path / "one.mrc") == {}

@@ -6,6 +6,8 @@ from typing import Any
 WHOLE = "whole"
 KINDS = {"flex": "flexible", "rigid": "rigid"}
 """Maps by their name in files, and in words."""
+PLAIN = {"masked": "whole, in the mask", "unmasked": "whole, no mask"}
+"""Curves of the whole that are not corrected for the mask, by their name in files, and in words."""
 CRITERIA = {"fsc143_A": "FSC 0.143", "fsc05_A": "FSC 0.5"}
 
 
@@ -15,7 +17,8 @@ def by_part(summary: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, floa
     for kind in KINDS:
         of_kind = summary.get(kind) or {}
         if of_kind:
-            for part, values in {WHOLE: of_kind, **of_kind.get("parts", {})}.items():
+            plain = {words: of_kind[name] for name, words in PLAIN.items() if name in of_kind}
+            for part, values in {WHOLE: of_kind, **of_kind.get("parts", {}), **plain}.items():
                 found.setdefault(part, {})[kind] = values
     return found
 

@@ -114,7 +114,9 @@ def of_reconstruction(sizes: Sizes, *, rigid_twin: bool = True) -> Need:
     solver = (2 * 10 + 12) * 4 * voxels + 500 * voxels + 2 * sizes.groups * n**3
     volumes = (8 if rigid_twin else 4) * 4 * n**3
     memory = PROGRAM + table + batch + maps + solver + volumes
-    return Need(memory, maps + solver + 2 * batch, volumes + 12 * n**3 + 24 * 4 * voxels)
+    # voxels on their mesh and vectors of the solver, shared deformations, one product, voxels a part at a time
+    on_device = 100 * voxels + 2 * sizes.groups * n**3 + 24 * n**3 + 300_000_000 + 2 * batch
+    return Need(memory, on_device, volumes + 12 * n**3 + 24 * 4 * voxels)
 
 
 def of_series(sizes: Sizes, volumes: int, box: int) -> Need:

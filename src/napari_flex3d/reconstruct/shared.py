@@ -85,12 +85,12 @@ class SharedOperator:
         field = torch.fft.irfftn(transform * group.response, s=(n, n, n))
         return gather3(field, group.vertices, self._body)
 
-    def solve(self, right: Tensor, iterations: int = INNER) -> Tensor:
-        """Map whose product is nearly ``right``, after some conjugate-gradient iterations."""
+    def solve(self, right: Tensor, iterations: int | None = None) -> Tensor:
+        """Map whose product is nearly ``right``, after some conjugate-gradient iterations; `INNER` unless given."""
         residual = right.to(self._body.weights.device, copy=True)
         values = torch.zeros_like(residual)
         direction, strength = residual, float(residual @ residual)
-        for _ in range(iterations):
+        for _ in range(INNER if iterations is None else iterations):
             product = self._product(direction)
             length = strength / float(direction @ product)
             values = values + length * direction

@@ -66,7 +66,7 @@ def curves_of(pair: Sequence[Tensor], soft: Tensor, parts: Mapping[str, NDArray[
 
 
 def resolutions(curves: Mapping[str, Curves], box: int, pixel_size: float) -> dict[str, dict[str, object]]:
-    """Resolutions in Å at 0.143 and 0.5, of flex and rigid, and of their parts."""
+    """Resolutions in Å at 0.143 and 0.5, of flex and rigid: corrected for the mask, without and in it, and of parts."""
 
     def both(curve: Tensor) -> dict[str, float]:
         return {
@@ -79,7 +79,8 @@ def resolutions(curves: Mapping[str, Curves], box: int, pixel_size: float) -> di
         parts = {
             name.removeprefix("part "): both(curve) for name, curve in named.items() if name not in WHOLE
         }
-        found[kind] = both(named["corrected"]) | ({"parts": parts} if parts else {})
+        plain = {name: both(named[name]) for name in ("unmasked", "masked")}
+        found[kind] = both(named["corrected"]) | plain | ({"parts": parts} if parts else {})
     return found
 
 

@@ -10,7 +10,7 @@ from napari_flex3d import __version__
 from napari_flex3d.io.files import atomic
 from napari_flex3d.jobs import Job, read_job, read_metrics
 from napari_flex3d.report import figures, page
-from napari_flex3d.resolutions import CRITERIA, KINDS, WHOLE, by_part, curve_names
+from napari_flex3d.resolutions import CRITERIA, KINDS, PLAIN, WHOLE, by_part, curve_names
 from napari_flex3d.stages import STAGES
 
 TITLES = {
@@ -163,9 +163,10 @@ def _section(job: Job) -> Iterator[str]:
 
 
 def _without_parts(summary: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the resolutions of the parts, which stand in a table."""
+    """Leave out the resolutions of the parts and without correction, which stand in a table."""
+    tabled = {"parts", *PLAIN}
     return {
-        name: {n: v for n, v in thing.items() if n != "parts"} if isinstance(thing, dict) else thing
+        name: {n: v for n, v in thing.items() if n not in tabled} if isinstance(thing, dict) else thing
         for name, thing in summary.items()
     }
 

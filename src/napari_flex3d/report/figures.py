@@ -120,7 +120,11 @@ def fourier_shell_correlation(
     table: Mapping[str, Sequence[float]], limit: float | None, part: str = WHOLE
 ) -> str:
     """Draw the FSC of the flexible and the rigid half-maps in a part; ``limit`` is the training limit in Å."""
-    ends = {"masked": ":", "corrected": "-"} if part == WHOLE else {curve_names(table)[part]: "-"}
+    ends = (
+        {"unmasked": "--", "masked": ":", "corrected": "-"}
+        if part == WHOLE
+        else {curve_names(table)[part]: "-"}
+    )
     curves = [
         (f"{kind}_{end}", COLOURS[kind], line, f"{KINDS[kind]}, {end}" if part == WHOLE else KINDS[kind])
         for end, line in ends.items()

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider
 
 from napari_flex3d.jobs import Job
-from napari_flex3d.resolutions import KINDS, curve_names
+from napari_flex3d.resolutions import KINDS, PLAIN, curve_names
 from napari_flex3d.ui.docks import StageDock
 from napari_flex3d.ui.monitor import SOLID, Curves
 from napari_flex3d.ui.panel import Sentence
@@ -173,14 +173,16 @@ class Correlation(QWidget):
         self._limit: float | None = None
         self.part_box = QComboBox()
         self.part_box.setAccessibleName("Part")
-        self.part_box.setToolTip("The whole particle in its mask, or one part of it by itself.")
+        self.part_box.setToolTip(
+            "The whole particle or one part of it, corrected for the mask; or the whole without correction."
+        )
         self.curves = Curves("resolution (Å)", "FSC")
         self.curves.setAxisItems({"bottom": ResolutionAxis()})
         self.curves.setLabel("bottom", "resolution (Å)")
         self.curves.setMinimumHeight(220)
         self.curves.setYRange(-0.05, 1.02, padding=0)
         self.curves.setToolTip(
-            "<qt>Correlation of the half-maps, corrected for the mask. The motion was learned from frequencies "
+            "<qt>Correlation of the half-maps. The motion was learned from frequencies "
             "below the training limit; beyond it the half-maps are independent.</qt>"
         )
         row = QFormLayout()
@@ -198,7 +200,8 @@ class Correlation(QWidget):
         before = self.part_box.currentText()
         self.part_box.blockSignals(True)
         self.part_box.clear()
-        for part, end in curve_names(self._columns).items():
+        plain = {words: name for name, words in PLAIN.items() if f"flex_{name}" in self._columns}
+        for part, end in (curve_names(self._columns) | plain).items():
             self.part_box.addItem(part, end)
         self.part_box.setCurrentIndex(max(0, self.part_box.findText(before)))
         self.part_box.setEnabled(self.part_box.count() > 1)
