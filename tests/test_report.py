@@ -72,7 +72,8 @@ def chain(tmp_path):
             "epoch": e, "loss": 0.97 + 0.02 / e, "loss_held_out": 0.975 + 0.02 / e,
             "rigid_loss": 0.99, "rigid_loss_held_out": 0.992, "rigidity_energy": 0.4 * e / (e + 2),
             "displacement_rms": 3 * e / (e + 3), "displacement_max": 11 * e / (e + 3),
-            "latent_spread": 0.9, "border_share": 0.01,
+            "latent_spread": 0.9, "border_share": 0.01, "gain_error": 0.002, "gain_by_chance": 0.001,
+            "inverted_cells": 0,
         }
         for e in range(1, 17)
     ]  # fmt: skip
@@ -116,7 +117,7 @@ def test_the_page_holds_the_whole_chain_and_needs_no_other_file(chain, tmp_path)
     assert "<script" not in text
     assert "url(" not in re.sub(r"url\(#\w+\)", "", text)
     assert text.count("data:image/png;base64,") >= 2
-    assert text.count("<svg") == 10
+    assert text.count("<svg") == 12
     ids = re.findall(r' id="([^"]+)"', text)
     figures = [i for i in ids if re.fullmatch(r"[mp][0-9a-f]{10}", i)]
     assert len(figures) == len(set(figures))
@@ -193,3 +194,13 @@ def test_a_folder_that_is_no_job_is_refused(tmp_path):
     with pytest.raises(InputError, match="no job folder"):
         report(tmp_path, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_training_that_goes_on_says_what_it_has_found_so_far(chain, tmp_path):
+    job = json.loads((tmp_path / "train" / "job.json").read_text())
+    (tmp_path / "train" / "warnings.txt").write_text("Nine mesh cells are <b>wrong</b>.\n")
+    report(tmp_path / "train", tmp_path / "done.html")
+    assert "Nine mesh cells" not in (tmp_path / "done.html").read_text()  # job.json has the last word
+    (tmp_path / "train" / "job.json").write_text(json.dumps(job | {"state": "stopped"}))
+    report(tmp_path / "train", tmp_path / "stopped.html")
+    assert "Nine mesh cells are &lt;b&gt;wrong&lt;/b&gt;." in (tmp_path / "stopped.html").read_text()

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from napari_flex3d.devices import DeviceName, choose_device, in_words, room_on
-from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, begin, early_epochs, fit, latent_scale, set_up
+from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, begin, fit, latent_scale, set_up
+from napari_flex3d.fit.monitors import diagnose, motion_found
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.latents import read_latents
@@ -169,8 +170,12 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
         history.append(metrics)
         model = _model(setup, state, history)
         _checkpoint(out, model, state)
-        yield Progress(done, total, _in_words(metrics, params.epochs), metrics, _preview(model))
-    for sentence in diagnose(history, params.rigidity, particles.pixel_size):
+        said = diagnose(history, setup.params, particles.pixel_size)
+        with atomic(out / "warnings.txt") as temporary:  # for whoever looks while the training goes on
+            temporary.write_text("".join(f"{sentence}\n" for sentence in said), encoding="utf-8")
+        preview = _preview(model) | {"warnings": said}
+        yield Progress(done, total, _in_words(metrics, params.epochs), metrics, preview)
+    for sentence in diagnose(history, setup.params, particles.pixel_size):
         warnings.warn(sentence, InputWarning, stacklevel=2)
     model = _model(setup, state, history)
     write_latents(out, prep, particles.table, model)
@@ -237,7 +242,7 @@ def _checkpoint(out: Path, model: FlexModel, state: Fit) -> None:
         temporary.write_text(name + "\n")
 
 
-def _preview(model: FlexModel) -> dict[str, NDArray[np.float32]]:
+def _preview(model: FlexModel) -> dict[str, Any]:
     path = np.zeros((9, model.latent_dims), dtype=np.float32)
     low, high = (float(v) for v in np.percentile(model.latents[:, 0], [1, 99]))
     path[:, 0] = np.linspace(low, high, 9)
@@ -256,54 +261,6 @@ def _in_words(metrics: dict[str, float], epochs: int) -> str:
             else ""
         )
     )
-
-
-def motion_found(metrics: dict[str, float], pixel_size: float) -> bool:
-    """Whether the particles support a motion: it is larger than 0.2 pixels and held-out particles fit better by it."""
-    gain = metrics["rigid_loss_held_out"] - metrics["loss_held_out"]
-    return metrics["displacement_rms"] > 0.2 * pixel_size and gain > 0
-
-
-def diagnose(history: list[dict[str, float]], rigidity: float, pixel_size: float) -> list[str]:
-    """What a person should know about a training, in words, with what to do.
-
-    Parameters
-    ----------
-    history
-        Metrics of each epoch.
-    rigidity
-        Strength that was used.
-    pixel_size
-        Of the training box, Å.
-    """
-    last = history[-1]
-    said = []
-    if not motion_found(last, pixel_size):
-        said.append(
-            f"No motion was found: displacements are {last['displacement_rms']:.2f} Å rms and held-out particles fit "
-            f"the flexible model no better than the rigid one. Either there is none at "
-            f"{pixel_size / RESOLUTION_LIMIT:.1f} Å, or rigidity = {rigidity:g} is too high: try {rigidity / 4:g}."
-        )
-    comparable = (
-        history[early_epochs(len(history)) :] or history[-1:]
-    )  # earlier losses are of fewer frequencies
-    best = min(row["loss_held_out"] for row in comparable)
-    if last["loss_held_out"] > best + 2:
-        said.append(
-            f"The loss of held-out particles rose by {last['loss_held_out'] - best:.1f} after its best epoch: the "
-            f"model fits noise. Raise rigidity (now {rigidity:g}) to {rigidity * 4:g}."
-        )
-    if last["border_share"] > 0.05:
-        said.append(
-            f"{last['border_share']:.0%} of the latents pile up at the border of the latent space. Use centering = "
-            "auto, or more latent dimensions."
-        )
-    if last["inverted_cells"] > 0:
-        said.append(
-            f"{last['inverted_cells']:.0f} mesh cells are turned inside out. Raise rigidity (now {rigidity:g}), or "
-            "use fewer cells."
-        )
-    return said
 
 
 def draw_losses(path: Path, history: list[dict[str, float]]) -> None:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from napari_flex3d.fit.density import DensitySteps
 from napari_flex3d.fit.levels import RESOLUTION_LIMIT, Level, early_epochs, level_at
-from napari_flex3d.fit.state import Fit, FitParams, Setup, begin, set_up
+from napari_flex3d.fit.monitors import HeldOut, Sums, measured
+from napari_flex3d.fit.state import Fit, FitParams, Setup, begin, latent_scale, set_up
 from napari_flex3d.latents import Prior, Scene, best_trial, gauss_newton
-from napari_flex3d.model import LATENT_BORDER, FlowGenerator
-from napari_flex3d.ops.elasticity import deformation_gradient, inverted_cells, rigidity_energy
+from napari_flex3d.model import FlowGenerator
+from napari_flex3d.ops.elasticity import rigidity_energy
 from napari_flex3d.particles import ParticleBatch
 
 __all__ = ["RESOLUTION_LIMIT", "Fit", "Setup", "begin", "early_epochs", "fit", "latent_scale", "set_up"]
@@ -53,7 +54,7 @@ def fit(setup: Setup, state: Fit) -> Generator[tuple[int, int, dict[str, float]]
             density = DensitySteps(setup, level)
         random = torch.Generator().manual_seed(params.seed * 100_003 + epoch)
         order = train[torch.randperm(len(train), generator=random).numpy()]
-        sums = _Sums()
+        sums = Sums()
         parts = _batches(order, setup.batch_size)
         for i, (rows, batch) in enumerate(_in_noise_units(setup, level, parts)):
             _set_rate(state, params, (epoch * steps + i) / total)
@@ -68,15 +69,7 @@ def fit(setup: Setup, state: Fit) -> Generator[tuple[int, int, dict[str, float]]
         if state.epoch == params.epochs:
             yield from ((total, total, {}) for _ in _settle(setup, state, level))
         held = yield from _score_held_out(setup, state, level, random, total)
-        yield state.epoch * steps, total, _metrics(setup, state, level, sums, held)
-
-
-class _Sums:
-    """Sums over an epoch of what is reported."""
-
-    def __init__(self) -> None:
-        self.flexible = self.gain = self.energy = 0.0
-        self.count = self.compared = 0
+        yield state.epoch * steps, total, measured(setup, state, level, sums, held)
 
 
 def _visit(
@@ -87,7 +80,7 @@ def _visit(
     batch: ParticleBatch,
     density: DensitySteps | None,
     random: torch.Generator,
-    sums: _Sums,
+    sums: Sums,
 ) -> None:
     """One batch: its latents, then the flow and the map."""
     params = setup.params
@@ -188,12 +181,6 @@ def _prior(setup: Setup, state: Fit) -> Prior:
     return Prior(float(params.centering), params.centering_power, latent_scale(state.latents[setup.train]))
 
 
-def latent_scale(latents: Tensor) -> Tensor:
-    """Factor (K) to the displayed scale: the 98th percentile of |z| becomes 1.2."""
-    sample = latents if len(latents) <= 100_000 else latents[:: len(latents) // 100_000]
-    return 1.2 / torch.quantile(sample.abs(), 0.98, dim=0).clamp(min=1e-3)
-
-
 def _batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
@@ -227,50 +214,23 @@ def _settle(setup: Setup, state: Fit, level: Level) -> Iterator[None]:
 
 def _score_held_out(
     setup: Setup, state: Fit, level: Level, random: torch.Generator, total: int
-) -> Generator[tuple[int, int, dict[str, float]], None, tuple[float, float]]:
-    """Fit the latents of the held-out particles, nothing else; mean loss of the flexible and of the rigid model."""
+) -> Generator[tuple[int, int, dict[str, float]], None, HeldOut]:
+    """Fit the latents of the held-out particles, nothing else; losses of the flexible and of the rigid model."""
     rows_held = np.flatnonzero(setup.held_out)
     scene, prior, rigid = _scene(state, level), _prior(setup, state), _rigid_scene(state, level)
-    flexible_sum = rigid_sum = 0.0
+    held = HeldOut()
     for rows, batch in _in_noise_units(setup, level, _batches(rows_held, 64)):
         latents = state.latents[rows]
+        covariance: Tensor | None = None
         if not setup.params.freeze_latents:
             trials = _trials(latents, _some_latents(setup, state, len(rows), random))
             latents = best_trial(scene, batch, state.generator, trials, prior)
             for _ in range(2):
                 latents, covariance = gauss_newton(scene, batch, state.generator, latents, prior)
+            assert covariance is not None
             state.latents[rows], state.covariance[rows] = latents, covariance
         with torch.no_grad():
-            flexible_sum += float(scene.loss(batch, state.generator(latents)).sum())
-            rigid_sum += float(rigid.loss(batch, None).sum())
+            losses = scene.loss(batch, state.generator(latents)), rigid.loss(batch, None)
+        held.add(*losses, covariance, prior.curvature(latents))
         yield state.epoch * total // setup.params.epochs, total, {}
-    count = max(1, len(rows_held))
-    return flexible_sum / count, rigid_sum / count
-
-
-@torch.no_grad()
-def _metrics(
-    setup: Setup, state: Fit, level: Level, sums: _Sums, held: tuple[float, float]
-) -> dict[str, float]:
-    latents = state.latents[setup.train]
-    sample = latents[torch.linspace(0, len(latents) - 1, min(200, len(latents))).long()]
-    moved = state.average(sample)
-    carrying = state.average.mass > 0.25 * state.average.mass.mean()  # not the empty corners of the mesh
-    elastic = setup.elastic
-    turned = deformation_gradient(elastic.rest + moved[:20], elastic.cells, elastic.inverse)
-    inverted = int(inverted_cells(turned).sum())
-    border = (latents * latent_scale(latents)).abs() > LATENT_BORDER - 0.05
-    return {
-        "epoch": state.epoch,
-        "loss": sums.flexible / sums.count,
-        "loss_held_out": held[0],
-        "rigid_loss": sums.flexible / sums.count + sums.gain / sums.compared,
-        "rigid_loss_held_out": held[1],
-        "rigidity_energy": sums.energy / sums.count,
-        "displacement_rms": float(state.average.rms(moved)),
-        "displacement_max": float(moved[:, carrying].norm(dim=-1).max()),
-        "latent_spread": float(latents.std(0).mean()),
-        "border_share": float(border.any(-1).float().mean()),
-        "inverted_cells": float(inverted),
-        **level.facts(),
-    }
+    return held

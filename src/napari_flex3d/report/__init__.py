@@ -138,10 +138,16 @@ def _alerts(chain: list[Job]) -> Iterator[str]:
             yield f'<p class="fault"><b>{name} failed.</b> {escape(str(job.record.get("error", "")))}</p>'
         elif job.state != "done":
             yield f'<p class="fault"><b>{name} is {job.state}.</b> What it has so far is shown.</p>'
-        for text in job.warnings:
+        for text in job.warnings or _live_warnings(job):
             yield f'<p class="warning"><b>{name}:</b> {escape(text)}</p>'
-    if not any(job.warnings for job in chain):
+    if not any(job.warnings or _live_warnings(job) for job in chain):
         yield '<p class="soft">No warnings.</p>'
+
+
+def _live_warnings(job: Job) -> list[str]:
+    """What a training that goes on, or was stopped, has to say so far."""
+    path = job.folder / "warnings.txt"
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() and job.state != "done" else []
 
 
 def _section(job: Job) -> Iterator[str]:
@@ -233,11 +239,15 @@ def _training_curves(metrics: dict[str, list[float]]) -> Iterator[str]:
             "A motion is real when the flexible model explains held-out particles better than the rigid one."
         )
         yield page.figure(figures.losses(metrics), caption)
+    if "gain_by_chance" in metrics:
+        caption = "Latents are fitted to held-out images too, which gains something by chance; bars: standard errors."
+        yield page.figure(figures.gains(metrics), caption)
     for names, title, label in (
         (["displacement_rms", "displacement_max"], "Displacement", "Å"),
         (["rigidity_energy"], "Rigidity energy", "per particle"),
         (["latent_spread"], "Spread of the latents", "standard deviation"),
         (["border_share"], "Particles at the border of latent space", "share"),
+        (["inverted_cells"], "Mesh cells turned inside out", "cells"),
     ):
         if all(name in metrics for name in names):
             yield page.figure(figures.over_epochs(metrics, names, title, label))

@@ -79,6 +79,23 @@ def losses(metrics: Mapping[str, Sequence[float]]) -> str:
     return draw(paint)
 
 
+def gains(metrics: Mapping[str, Sequence[float]]) -> str:
+    """Draw what the flexible model gains over the rigid one, and what chance gives to held-out particles."""
+    table = {name: np.asarray(values) for name, values in metrics.items()}
+    trained = table["rigid_loss"] - table["loss"]
+    held = table["rigid_loss_held_out"] - table["loss_held_out"]
+
+    def paint(axes: Axes) -> None:
+        axes.plot(table["epoch"], trained, color=FLEXIBLE, label="training", **_dots(metrics))
+        axes.errorbar(table["epoch"], held, table["gain_error"], color=HELD_OUT, label="held out", capsize=2)
+        axes.plot(table["epoch"], table["gain_by_chance"], "--", color=RIGID, label="held out, by chance")
+        axes.set(xlabel="epoch", ylabel="log-likelihood per particle", title="Gain over the rigid model")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(fontsize=8)
+
+    return draw(paint)
+
+
 def over_epochs(metrics: Mapping[str, Sequence[float]], names: Sequence[str], title: str, label: str) -> str:
     """Draw some columns of the metrics over the epochs."""
 
