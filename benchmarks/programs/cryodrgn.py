@@ -13,6 +13,12 @@ from .sets import ParticleSet
 
 EPOCHS_AT_ONCE = 5
 
+WIDTH = {
+    "train_vae": lambda units: ("--enc-dim", units, "--dec-dim", units),
+    "train_dec": lambda units: ("--dim", units),
+}
+"""Flags that say how many units a layer has."""
+
 
 def found(
     particles: ParticleSet,
@@ -22,6 +28,7 @@ def found(
     mode: Literal["train_vae", "train_dec"],
     box: int,
     zdim: int,
+    width: int,
     epochs: int,
     turn: str,
     same: Cost,
@@ -29,10 +36,12 @@ def found(
     """Train on images cropped to ``box``; the result after all epochs, and after as much processor time as ours."""
     inputs = out.parent / f"cryodrgn_inputs_{box}"
     before = run(prepare(particles, inputs, program, box), inputs, turn)
-    trained = run(_train(inputs, out, program, mode, zdim, epochs), out, turn)
+    trained = run(_train(inputs, out, program, mode, zdim, width, epochs), out, turn)
     prepared, training = (sum(costs.values(), Cost()) for costs in (before, trained))
-    within = int(epochs * (same.processor - prepared.processor) / training.processor)
-    chosen = {epochs: "", min(max(within, 1), epochs): " (ours' time)"}
+    chosen = {epochs: ""}
+    if np.isfinite(same.processor):
+        within = int(epochs * (same.processor - prepared.processor) / training.processor)
+        chosen[min(max(within, 1), epochs)] = " (ours' time)"
     return [
         _at(
             particles,
@@ -41,14 +50,14 @@ def found(
             epoch,
             turn,
             prepared + training.share(epoch / epochs),
-            f"{mode}{which}",
+            f"{mode} of {width} units{which}",
         )
         for epoch, which in chosen.items()
     ]
 
 
 def prepare(particles: ParticleSet, inputs: Path, program: list[str | Path], box: int) -> Steps:
-    """Images cropped to ``box``, poses and CTF in the form that cryoDRGN and RECOVAR take."""
+    """Images cropped to ``box``, poses and CTF in the form that cryoDRGN takes."""
     star, images = particles.folder / "particles.star", inputs / "particles.mrcs"
     return {
         "downsample": [*program, "downsample", star, "-D", str(box), "-o", images, "--datadir", star.parent],
@@ -57,15 +66,18 @@ def prepare(particles: ParticleSet, inputs: Path, program: list[str | Path], box
     }
 
 
-def _train(inputs: Path, out: Path, program: list[str | Path], mode: str, zdim: int, epochs: int) -> Steps:
-    """The training, a few epochs at a time; particles of the sets are bright, so their sign is kept."""
+def _train(
+    inputs: Path, out: Path, program: list[str | Path], mode: str, zdim: int, width: int, epochs: int
+) -> Steps:
+    """The training, a few epochs at a time; by default it takes particles to be bright, as those of the sets are."""
     data = [inputs / "particles.mrcs", "--poses", inputs / "pose.pkl", "--ctf", inputs / "ctf.pkl"]
     steps: Steps = {}
     for first in range(0, epochs, EPOCHS_AT_ONCE):
         last = min(first + EPOCHS_AT_ONCE, epochs)
         steps[f"epoch_{last:03d}"] = [
             *(*program, mode, *data, "-o", out / "model", "--zdim", str(zdim), "-n", str(last)),
-            *("--no-amp", "--uninvert-data", "--no-analysis", "--seed", "0"),
+            *WIDTH[mode](str(width)),
+            *("--no-amp", "--no-analysis", "--seed", "0"),
             *(("--load", "latest") if first else ()),
         ]
     return steps
@@ -79,7 +91,7 @@ def _at(
     with (model / f"z.{epoch}.pkl").open("rb") as file:
         latents = np.asarray(pickle.load(file))  # our own run wrote it
     maps, table = out / f"maps_{epoch}", out / f"means_{epoch}.txt"
-    np.savetxt(table, particles.means(latents))
+    np.savetxt(table, particles.means(latents, particles.mapped))
     command = [*program, "eval_vol", model / f"weights.{epoch}.pkl", "-c", model / "config.yaml"]
     run({f"maps_{epoch}": [*command, "--zfile", table, "-o", maps]}, out, turn)
     volumes = [read_map(path).data for path in sorted(maps.glob("vol_*.mrc"))]

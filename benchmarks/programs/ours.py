@@ -1,12 +1,13 @@
 """napari-flex3d, by its command line, with its defaults."""
 
 import csv
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from napari_flex3d.io.mrc import read_map
+from napari_flex3d.io.mrc import Volume, read_map
 from napari_flex3d.model import FlexModel, load_model
 
 from .running import Cost, Found, Steps, run
@@ -16,20 +17,31 @@ from .sets import ParticleSet
 def found(particles: ParticleSet, out: Path, *, box: int, reconstruct: bool, turn: str) -> list[Found]:
     """Train at ``box``; the maps of the states are the training's, then, if wanted, the reconstruction's."""
     costs = run(_steps(particles, out, box, reconstruct), out, turn)
-    train = out / "job_train"
-    model = load_model(train)
-    latents, sd = (_in_order(train, model, len(particles.truth["state"]), letter) for letter in ("z", "sd"))
-    means = particles.means(latents)
-    reference = particles.truth["ca_coords_A"][int(particles.truth["ref"])]
-    moved = np.stack([model.move(reference, z) for z in means])
     cost = sum((costs[name] for name in ("prep", "mesh", "train")), Cost())
-    trained = [model.volume(z) for z in means]
-    results = [Found(f"ours, trained at box {box}", cost, latents, trained, sd, moved)]
+    results = [trained(particles, out / "job_train", cost)]
     if reconstruct:
         flex = read_map(out / "job_reconstruct" / "flex.mrc")
-        maps = [model.volume(z, map=flex.data, apix=flex.pixel_size) for z in means]
-        results.append(Found("and reconstructed", cost + costs["reconstruct"], latents, maps, sd, moved))
+        results.append(trained(particles, out / "job_train", cost + costs["reconstruct"], flex))
     return results
+
+
+def trained(
+    particles: ParticleSet, train: Path, cost: Cost | None = None, flex: Volume | None = None
+) -> Found:
+    """What a training found; ``flex`` is the map of its reconstruction, in place of its own."""
+    model = load_model(train)
+    latents, sd = (_in_order(train, model, len(particles.truth["state"]), letter) for letter in ("z", "sd"))
+    reference = particles.truth["ca_coords_A"][int(particles.truth["ref"])]
+    moved = np.stack([model.move(reference, z) for z in particles.means(latents, particles.states)])
+    means = particles.means(latents, particles.mapped)
+    given = {} if flex is None else {"map": flex.data, "apix": flex.pixel_size}
+    maps = [model.volume(z, **given) for z in means]
+    name = f"ours, trained at box {model.box_size}{' and reconstructed' if flex else ''}"
+    if cost is None:
+        cost = Cost(
+            wall=json.loads((train / "job.json").read_text())["seconds"], processor=np.nan, load=np.nan
+        )
+    return Found(name, cost, latents, maps, sd, moved)
 
 
 def _steps(particles: ParticleSet, out: Path, box: int, reconstruct: bool) -> Steps:

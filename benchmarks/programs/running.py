@@ -47,7 +47,8 @@ class Found:
     latents
         One row a particle, in the order of the star file.
     maps
-        One map a state, at the mean latent of its particles, over the field of the set.
+        One map for each state that the set has a true map of, at the mean latent of its particles, over the set's
+        field.
     sd
         Posterior standard deviations of the latents, where the program gives them.
     moved

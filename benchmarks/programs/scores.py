@@ -26,8 +26,7 @@ def scores(particles: ParticleSet, found: Found, boxes: list[int]) -> dict[str, 
         "load": found.cost.load,
         "R2": r_squared(latents, true).tolist(),
         "neighbours": neighbourhood_similarity(latents, true),
-        "areas": {box: float(particles.areas(found.maps, box).mean()) for box in boxes},
-        "all-atom areas": {box: particles.all_atom_areas(found.maps, box) for box in boxes},
+        "areas": {box: particles.areas(found.maps, box) for box in boxes},
     }
     if latents.shape[1] == true.shape[1] == 1:
         row["Spearman"] = abs(float(spearmanr(latents[:, 0], true[:, 0]).statistic))

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from truth import around
 
 from napari_flex3d.io.mrc import Volume, read_map
 from napari_flex3d.ops.fourier import resample3
@@ -54,68 +54,47 @@ class ParticleSet:
         """States that some particle is in."""
         return np.unique(self.truth["state"])
 
-    def means(self, latents: np.ndarray) -> np.ndarray:
-        """Mean latent of the particles of each of `states`; particles without latents are left out."""
+    @cached_property
+    def mapped(self) -> np.ndarray:
+        """States whose true maps count: those that the set has maps of, all of them where it has none."""
+        return np.array([int(p.stem[-2:]) for p in self._given_maps]) if self._given_maps else self.states
+
+    @property
+    def _given_maps(self) -> list[Path]:
+        """True maps that came with the set."""
+        return sorted(self._truth_folder.glob("map_state??.mrc"))
+
+    def means(self, latents: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Mean latent of the particles of each state; particles without latents are left out."""
         used = np.isfinite(latents).all(1)
-        state = self.truth["state"]
-        return np.stack([latents[used & (state == s)].mean(0) for s in self.states])
-
-    def areas(self, maps: list[np.ndarray], box: int) -> np.ndarray:
-        """Area under the FSC of each state's map against its true map, up to the Nyquist frequency of ``box``.
-
-        In 1/pixel of that box, 0.5 at most: the sum over the shells 1 to box / 2, over the box. Both maps are
-        multiplied by the set's mask.
-        """
-        true = self.true_maps(box)
-        return np.array([self._area(a, b, box) for a, b in zip(maps, true, strict=True)])
-
-    def all_atom_areas(self, maps: list[np.ndarray], box: int) -> float | None:
-        """Mean area against the maps of all atoms, of those states that have one."""
-        known = self.simulated()
-        return float(np.mean([self._area(maps[s], known[s], box) for s in known])) if known else None
+        return np.stack([latents[used & (self.truth["state"] == s)].mean(0) for s in states])
 
     def true_maps(self, box: int) -> list[np.ndarray]:
-        """True map of each state: one Gaussian an atom, of a standard deviation of 1/96 of the field."""
+        """True map of each of `mapped`: the set's own, or one Gaussian an atom, 1/96 of the field wide (sd)."""
+        if self._given_maps:
+            return [resampled(read_map(path).data, box).numpy() for path in self._given_maps]
         kept = self.out / f"true_maps_{box}.npy"
         if not kept.exists():
-            atoms = self.truth["ca_coords_A"][self.states]
+            atoms = self.truth["ca_coords_A"][self.mapped]
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.save(kept, np.stack([atoms_to_map(a, box, self.field / box).numpy() for a in atoms]))
         return list(np.load(kept))
 
-    def simulated(self) -> dict[int, np.ndarray]:
-        """True maps that other software made of all atoms, where the set has some, by place in `states`."""
-        paths = sorted(self._truth_folder.glob("map_state??.mrc"))
-        return {list(self.states).index(int(p.stem[-2:])): read_map(p).data for p in paths}
+    def areas(self, maps: list[np.ndarray], box: int) -> dict[str, float]:
+        """Mean area under the FSC of each state's map against its true map, up to the Nyquist frequency of ``box``.
 
-    def references(self, boxes: list[int]) -> list[dict[str, Any]]:
-        """Rows of the consensus map, the same for every state, and of the true maps of all atoms, where known."""
-        same = [self.consensus.data] * len(self.states)
-        rows: list[dict[str, Any]] = [
-            {
-                "name": "consensus map only",
-                "areas": {box: float(self.areas(same, box).mean()) for box in boxes},
-                "all-atom areas": {box: self.all_atom_areas(same, box) for box in boxes},
-            }
-        ]
-        known = self.simulated()
-        true = {box: self.true_maps(box) for box in boxes}
-        one = {box: [self._area(v, true[box][s], box) for s, v in known.items()] for box in boxes}
-        rows.append(
-            {
-                "name": "true map",
-                "areas": {box: float(np.mean(one[box])) if known else 0.5 for box in boxes},
-                "all-atom areas": dict.fromkeys(boxes, 0.5),
-            }
-        )
-        return rows
-
-    def _area(self, found: np.ndarray, true: np.ndarray, box: int) -> float:
-        mask = self._mask(box)
-        return float(fsc(resampled(found, box) * mask, resampled(true, box) * mask)[1:].sum() / box)
-
-    def _mask(self, box: int) -> torch.Tensor:
-        return resampled(read_map(self.folder / "mask.mrc").data, box).clip(0, 1)
+        In 1/pixel of that box, 0.5 at most: the sum over the shells 1 to box / 2, over the box. Both maps are
+        multiplied by the set's mask ("whole"), or by a soft one around the atoms that move ("moving").
+        """
+        whole = resampled(read_map(self.folder / "mask.mrc").data, box).clip(0, 1)
+        moving = self.truth["ca_moving"].astype(bool)
+        areas: dict[str, list[float]] = {"whole": [], "moving": []}
+        for state, found, true in zip(self.mapped, maps, self.true_maps(box), strict=True):
+            part = around(self.truth["ca_coords_A"][state][moving], box, self.field / box)
+            for name, mask in (("whole", whole), ("moving", part)):
+                curve = fsc(resampled(found, box) * mask, resampled(true, box) * mask)
+                areas[name].append(float(curve[1:].sum() / box))
+        return {name: float(np.mean(values)) for name, values in areas.items()}
 
 
 def resampled(volume: np.ndarray, box: int) -> torch.Tensor:
