@@ -56,7 +56,9 @@ def _steps(particles: ParticleSet, out: Path, box: int, reconstruct: bool) -> St
 
 
 def _in_order(train: Path, model: FlexModel, count: int, letter: str) -> np.ndarray:
-    """Latents, or their deviations, in the order of the star file."""
+    """Latents, or their deviations, in the order of the star file; a checkpoint without a table has all particles."""
+    if not (train / "latents.csv").exists():
+        return model.latents if letter == "z" else model.latent_sd
     values = np.full((count, model.latent_dims), np.nan)
     with (train / "latents.csv").open() as file:
         for row in csv.DictReader(file):
