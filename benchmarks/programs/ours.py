@@ -38,9 +38,9 @@ def trained(
     maps = [model.volume(z, **given) for z in means]
     name = f"ours, trained at box {model.box_size}{' and reconstructed' if flex else ''}"
     if cost is None:
-        cost = Cost(
-            wall=json.loads((train / "job.json").read_text())["seconds"], processor=np.nan, load=np.nan
-        )
+        told = train / "job.json"
+        seconds = json.loads(told.read_text())["seconds"] if told.exists() else np.nan
+        cost = Cost(seconds, np.nan, np.nan)
     return Found(name, cost, latents, maps, sd, moved)
 
 
