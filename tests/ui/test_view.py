@@ -8,7 +8,10 @@ from imageio.v3 import imread
 from npe2 import PluginManifest
 
 from napari_flex3d.ui import view
+from napari_flex3d.ui.plugin import DOCKS
 from napari_flex3d.ui.session import Session
+from napari_flex3d.ui.settings import FIRST, Settings
+from napari_flex3d.ui.train_dock import TrainDock
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +35,7 @@ def test_a_job_opens_at_its_stage(qtbot, toy_session, toy_jobs, stage, tab, laye
         )
         qtbot.waitUntil(lambda: docks.widgets[tab].isVisible(), timeout=10_000)
         assert {layer.name for layer in viewer.layers if layer.visible} == layers
-        others = [w for name, w in docks.widgets.items() if name != tab]
+        others = [docks.widgets[name] for name in DOCKS if name != tab]
         assert not any(w.visibleRegion().boundingRect().height() for w in others)
         assert session.project == toy_jobs[stage].parent
     finally:
@@ -71,6 +74,33 @@ def test_the_manifest_names_things_that_exist_and_is_the_file_at_the_root():
     assert names[:5] == ["Data", "Mesh", "Train", "Explore", "Reconstruct"]
 
 
+def test_what_is_remembered_is_declared_once_more_in_the_manifest():
+    declared = PluginManifest.from_file(ROOT / "napari.yaml").contributions.configurations["docks"].properties
+    assert {name: value.default for name, value in declared.items()} == FIRST
+
+
+def test_choices_are_remembered_in_the_next_window(qtbot, viewer, toy_session, tmp_path):
+    settings = Settings()
+    try:
+        first = Session(viewer)
+        first.choose_project(tmp_path / "mine")
+        train = TrainDock(first)
+        qtbot.addWidget(train)
+        train.preview_box.setChecked(False)
+        train.panel.place_box.setCurrentIndex(1)
+        train.panel.place_box.activated.emit(1)
+        first.end()
+        again = Settings()
+        assert [again["project"], again["runs_in"], again["preview"]] == [
+            str(tmp_path / "mine"),
+            "process",
+            False,
+        ]
+    finally:
+        for name, value in FIRST.items():
+            settings[name] = value
+
+
 def test_the_plugins_menu_and_the_reader_load_no_torch():
     code = (
         "import sys, napari_flex3d.ui.plugin, napari_flex3d.ui.reader, napari_flex3d.ui.sample;"
@@ -79,7 +109,9 @@ def test_the_plugins_menu_and_the_reader_load_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["Data", "Mesh", "Train", "Explore", "Reconstruct", "Monitor"])
+@pytest.mark.parametrize(
+    "name", ["Data", "Mesh", "Train", "Explore", "Reconstruct", "Monitor", "Jobs", "Help"]
+)
 def test_widgets_open_from_the_plugins_menu(qtbot, viewer, toy_session, name):
     _, widget = viewer.window.add_plugin_dock_widget("napari-flex3d", name)
     try:

@@ -17,7 +17,7 @@ from napari_flex3d.params import Params
 NEEDED = ("stage", "state")
 """What every ``job.json`` says."""
 
-HELD: dict[str, type] = {"params": dict, "inputs": dict, "warnings": list, "summary": dict}
+HELD: dict[str, Any] = {"params": dict, "inputs": dict, "warnings": list, "summary": dict}
 """What it may hold besides; the summary is null before the end."""
 
 SMALL_FILE = 1_000_000
@@ -62,7 +62,7 @@ def record_of(folder: Path) -> dict[str, Any] | None:
     if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in NEEDED):
         wrong = "what no stage wrote"
     else:
-        bad = [name for name, kind in HELD.items() if not isinstance(record.get(name) or kind(), kind)]
+        bad = [name for name, kind in HELD.items() if not isinstance(record.get(name), kind | None)]
         wrong = f"a damaged {bad[0]}" if bad else ""
     if wrong:
         raise InputError(

@@ -73,7 +73,7 @@ class StageDock(Dock):
     def _on_job(self, job: Job) -> None:
         folder = self.session.current.get(self.stage)
         if folder is not None and (self.job is None or self.job.folder != folder or job.stage == self.stage):
-            self.show_job(read_job(folder))
+            self.session.try_to(lambda: self.show_job(read_job(folder)))
 
     def _on_ready(self) -> None:
         if self.job is not None:
@@ -81,15 +81,16 @@ class StageDock(Dock):
 
     def _on_end(self, stage: str, outcome: str, result: Any) -> None:
         if stage == self.stage and outcome == "done" and self.session.run_folder is not None:
-            self.show_job(read_job(self.session.run_folder))
-            self.show_layers()
+            folder = self.session.run_folder
+            if self.session.try_to(lambda: self.show_job(read_job(folder))):
+                self.session.try_to(self.show_layers)
 
     def _buttons(self, *buttons: tuple[str, str, Any]) -> QHBoxLayout:
         row = QHBoxLayout()
         for text, tip, slot in buttons:
             button = QPushButton(text)
             button.setToolTip(tip)
-            button.clicked.connect(lambda _=False, slot=slot: slot())
+            button.clicked.connect(lambda _=False, slot=slot: self.session.try_to(slot))
             row.addWidget(button)
         return row
 
@@ -223,24 +224,3 @@ class MeshDock(StageDock):
         mesh = TetMesh.load(self.job.folder / "mesh.npz")
         inside = surface_layer(volume.data, grid_of(volume), "Map surface", gray=0.75)
         self._put([inside, *mesh_layers(mesh, grid_of(volume))])
-
-
-class TrainDock(StageDock):
-    """The dock "Train": the model learns; the strip "Monitor" shows the curves."""
-
-    def __init__(self, session: Session) -> None:
-        intro = "Learn every particle's latent, the motion and the canonical map. Explore follows it."
-        super().__init__(session, "train", "Start training", intro)
-        layout = QGridLayout(self.results)
-        layout.setContentsMargins(0, 4, 0, 0)
-        self.verdict = Sentence()
-        layout.addWidget(self.verdict, 0, 0)
-        session.run_changed.connect(self._on_run)
-
-    def _on_run(self) -> None:
-        if self.session.is_running and self.session.run_stage == "train":
-            self.session.want_monitor.emit()
-
-    def show_results(self, job: Job) -> None:
-        """Say how the training ended."""
-        self.verdict.say("\n".join([*facts(job.summary), *job.warnings]))

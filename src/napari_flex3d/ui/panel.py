@@ -6,6 +6,7 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
+    QComboBox,
     QHBoxLayout,
     QProgressBar,
     QPushButton,
@@ -19,10 +20,13 @@ from napari_flex3d.io.errors import InputError, sentence_of
 from napari_flex3d.jobs import read_job
 from napari_flex3d.progress import Progress
 from napari_flex3d.ui.forms import ParamsForm
+from napari_flex3d.ui.process import Place
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.tone import ToneLabel
 
 WIDTH = 380
+PLACES: dict[Place, str] = {"window": "in this window", "process": "as its own process"}
+"""Where a stage can be started, in words."""
 
 
 class Sentence(ToneLabel):
@@ -61,7 +65,8 @@ class StagePanel(QWidget):
         self.session, self.stage = session, stage
         self.form: ParamsForm | None = None
         self._details = ""
-        self._begun = 0.0
+        self._begun = time.monotonic()
+        self._first: Progress | None = None
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self.start_button = QPushButton(verb)
@@ -71,16 +76,27 @@ class StagePanel(QWidget):
         self.resume_button.setToolTip("Go on with the newest job that was stopped or failed.")
         self.copy_button = QPushButton("Copy details")
         self.copy_button.setToolTip("Put the whole error and the end of the log on the clipboard.")
+        self.place_box = QComboBox()
+        self.place_box.setAccessibleName("Where it runs")
+        self.place_box.setToolTip(
+            "<qt>In this window: the map and the curves follow every step. As its own process: it goes on when the "
+            "window is closed, and the window follows what it writes down.</qt>"
+        )
+        for place, words in PLACES.items():
+            self.place_box.addItem(words, place)
+        self.place_box.setCurrentIndex(self.place_box.findData(session.settings["runs_in"]))
+        self.place_box.activated.connect(lambda _: self._remember_place())
         self.bar = QProgressBar()
         self.bar.setTextVisible(True)
         self.sentence = Sentence("Loading…")
         buttons = QHBoxLayout()
-        for button in (self.start_button, self.stop_button, self.resume_button, self.copy_button):
+        for button in (self.start_button, self.stop_button, self.resume_button, self.place_box):
             buttons.addWidget(button)
         self.resume_button.setVisible(session.stages[stage].resumable)
         self._layout.addLayout(buttons)
         self._layout.addWidget(self.bar)
         self._layout.addWidget(self.sentence)
+        self._layout.addWidget(self.copy_button, 0, Qt.AlignmentFlag.AlignLeft)
         self.start_button.clicked.connect(self.start)
         self.stop_button.clicked.connect(session.stop)
         self.resume_button.clicked.connect(self.resume)
@@ -141,22 +157,26 @@ class StagePanel(QWidget):
         self._begin(resume=True)
 
     def _begin(self, *, resume: bool) -> None:
+        apart = self.place_box.currentData() == "process"
+        self._details, self._first, self._begun = "", None, time.monotonic()
+        self.copy_button.hide()
         try:
             if self.form is None:
                 raise InputError("The form is still loading.")
-            folder, params = None, None
-            if resume:
+            if not resume:
+                folder = self.session.start(self.stage, self.form.params(), apart=apart)
+            else:
                 job = self._unfinished()
                 if job is None:
                     raise InputError("There is no stopped job of this stage to go on with.")
-                folder = job.folder
-                params = self.session.stages[self.stage].params.from_record(job.params)
-            self._begun = time.monotonic()
-            self.copy_button.hide()
-            folder = self.session.start(self.stage, params or self.form.params(), resume=folder)
+                folder = self.session.resume(job.folder, self.stage, apart=apart)
             self.sentence.say(f"{folder.name} · starting…")
-        except (InputError, ValueError) as error:
-            self.sentence.say(f"Cannot start: {error}", bad=True)
+        except Exception as error:
+            is_ours = isinstance(error, ValueError)  # a parameter that is refused, or an InputError
+            self.sentence.say(f"Cannot start: {error if is_ours else sentence_of(error)}", bad=True)
+
+    def _remember_place(self) -> None:
+        self.session.settings["runs_in"] = self.place_box.currentData()
 
     def _unfinished(self) -> Any:
         for folder in self.session.jobs(self.stage):
@@ -167,7 +187,7 @@ class StagePanel(QWidget):
 
     def _update(self) -> None:
         """Make buttons and bar say what can be done now."""
-        mine, running = self.is_mine, self.session.is_running
+        mine, running = self.is_mine, self.session.is_busy
         problem = self.form.problem() if self.form is not None else "The form is still loading."
         self.start_button.setVisible(not mine)
         self.stop_button.setVisible(mine)
@@ -180,6 +200,7 @@ class StagePanel(QWidget):
         stopping = mine and self.session.run is not None and self.session.run.is_stopping
         self.stop_button.setEnabled(mine and not stopping)
         self.stop_button.setText("Stopping…" if stopping else "Stop")
+        self.place_box.setVisible(not mine)
         self.bar.setVisible(mine)
         if problem and self.form is not None and not running and not self._details:
             self.sentence.say(problem, quiet=True)
@@ -198,20 +219,23 @@ class StagePanel(QWidget):
         self.sentence.say(" · ".join(parts + ([left] if left else [])))
 
     def _time_left(self, report: Progress) -> str:
-        gone = time.monotonic() - self._begun
-        if not report.total or report.step < 1 or gone < 5:
+        """Say how long it will take at the pace since this dock first heard of it; a resumed job begins late."""
+        if self._first is None or self._first.total != report.total or report.step < self._first.step:
+            self._first, self._begun = report, time.monotonic()
+        gone, done = time.monotonic() - self._begun, report.step - self._first.step
+        if not report.total or done < 1 or gone < 5:
             return ""
-        return f"about {in_words(gone * (report.total - report.step) / report.step)} left"
+        return f"about {in_words(gone * (report.total - report.step) / done)} left"
 
     def _on_end(self, stage: str, outcome: str, result: Any) -> None:
         if stage != self.stage:
             return
         name = self.session.run_folder.name if self.session.run_folder else stage
-        took = in_words(time.monotonic() - self._begun)
+        took = in_words(self._seconds())
         self._details = ""
         if outcome == "failed":
             self._details = f"{type(result).__name__}: {result}"
-            where = "Copy details takes them along"
+            where = "Copy details puts all about it on the clipboard"
             self.sentence.say(f"{name} failed: {sentence_of(result, where)}", bad=True)
         elif outcome == "stopped":
             tail = " Resume goes on from there." if self.session.stages[stage].resumable else ""
@@ -220,6 +244,14 @@ class StagePanel(QWidget):
             self.sentence.say(f"{name} is done, in {took}.")
         self.copy_button.setVisible(outcome == "failed")
         self._update()
+
+    def _seconds(self) -> float:
+        """How long the job took in all, as it has written down itself."""
+        folder = self.session.run_folder
+        try:
+            return float(read_job(folder).record["seconds"]) if folder is not None else 0.0
+        except (InputError, KeyError):
+            return 0.0
 
     def _copy(self) -> None:
         log = self.session.run_folder / "log.txt" if self.session.run_folder else None
@@ -260,6 +292,12 @@ class Dock(QScrollArea):
         self.intro = Sentence()
         self.intro.say(intro, quiet=True)
         self.column.addWidget(self.intro)
+        self.said = Sentence()
+        self.column.addWidget(self.said)
+        self.said.hide()
+        session.said.connect(lambda text: self.said.say(text, bad=True))
+        session.job_shown.connect(lambda _: self.said.say(""))
+        session.run_changed.connect(lambda: self.said.say(""))
         self.setWidget(inside)
 
     def showEvent(self, event: Any) -> None:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 DOCKS = ("Data", "Mesh", "Train", "Explore", "Reconstruct")
 """Names of the docks, in the order of the work."""
 
+STRIP = ("Monitor", "Jobs", "Help")
+"""Names of the docks that are low and wide."""
+
 
 class PluginDock(QWidget):
     """What the Plugins menu opens: the dock of one stage, on the session of the viewer.
@@ -71,12 +74,27 @@ class MonitorWidget(PluginDock):
     name = "Monitor"
 
 
+class JobsWidget(PluginDock):
+    """List the jobs of the project folder."""
+
+    name = "Jobs"
+
+
+class HelpWidget(PluginDock):
+    """Show the way and the keys."""
+
+    name = "Help"
+
+
 def dock(name: str, session: "Session") -> "QWidget":
     """Make the widget of a dock."""
-    from napari_flex3d.ui.docks import DataDock, MeshDock, TrainDock
+    from napari_flex3d.ui.docks import DataDock, MeshDock
     from napari_flex3d.ui.explore import ExploreDock
+    from napari_flex3d.ui.help import HelpDock
+    from napari_flex3d.ui.job_table import JobsDock
     from napari_flex3d.ui.monitor import Monitor
     from napari_flex3d.ui.reconstruct import ReconstructDock
+    from napari_flex3d.ui.train_dock import TrainDock
 
     makers: dict[str, Any] = {
         "Data": DataDock,
@@ -85,5 +103,7 @@ def dock(name: str, session: "Session") -> "QWidget":
         "Explore": ExploreDock,
         "Reconstruct": ReconstructDock,
         "Monitor": Monitor,
+        "Jobs": JobsDock,
+        "Help": HelpDock,
     }
     return makers[name](session)

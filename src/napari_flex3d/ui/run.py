@@ -47,6 +47,7 @@ class StageRun(QObject):
         self._timer.timeout.connect(self._show)
         self._worker: Any = create_worker(self._work, _start_thread=False, _ignore_errors=True)
         self._worker.finished.connect(self._finish)
+        self.place = "window"
         self.is_stopping = False
         self.is_over = False
 

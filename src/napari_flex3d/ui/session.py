@@ -1,7 +1,9 @@
 """What the docks of one viewer share: project folder, jobs, the running stage and the open model."""
 
 import importlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,20 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.errors import InputError, sentence_of
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.jobs import Job, input_of, read_job
 from napari_flex3d.params import Params
 from napari_flex3d.stages import STAGES, Stage
 from napari_flex3d.stages import run as driven
+from napari_flex3d.ui.closing import CloseQuestion
 from napari_flex3d.ui.grid import Grid
 from napari_flex3d.ui.keys import Key, Keys
 from napari_flex3d.ui.layers import FILE_KEY, JOB_KEY, grid_of
+from napari_flex3d.ui.process import FollowedRun, launch
+from napari_flex3d.ui.project import Entry, Project
 from napari_flex3d.ui.run import StageRun
+from napari_flex3d.ui.settings import Settings
 
 ORDER = tuple(stage.name for stage in STAGES)
 PARTICLES = (".star", ".cs")
@@ -68,8 +74,10 @@ class Session(QObject):
         super().__init__()
         self.viewer = viewer
         self.stages = dict(stages or {stage.name: stage for stage in STAGES})
-        self.project = project or Path.home() / "flex3d"
-        self.run: StageRun | None = None
+        self.settings = Settings()
+        remembered = Path(self.settings["project"] or Path.home() / "flex3d")
+        self._project = Project(project or remembered)
+        self.run: StageRun | FollowedRun | None = None
         self.run_stage = ""
         self.run_folder: Path | None = None
         self.current: dict[str, Path] = {}
@@ -80,7 +88,6 @@ class Session(QObject):
         self._loading = False
         self._checkpoint = ""
         self._wanted = 0
-        self._known: list[Path] = []
         self._windows: set[int] = set()
         self._timer = QTimer(self)
         self._timer.setInterval(FOLLOW_INTERVAL)
@@ -121,7 +128,9 @@ class Session(QObject):
             return
         self._loading = True
         worker: Any = create_worker(self._import_stages, _start_thread=False, _ignore_errors=True)
-        worker.errored.connect(lambda error: self.said.emit(f"The stages cannot be loaded: {error}"))
+        worker.errored.connect(
+            lambda error: self.said.emit(f"The stages cannot be loaded: {sentence_of(error)}")
+        )
         worker.returned.connect(lambda _: self._on_ready())
         worker.start()
 
@@ -130,13 +139,16 @@ class Session(QObject):
         if window is not None and id(window) not in self._windows:
             self._windows.add(id(window))
             window.destroyed.connect(self.end)
+            window.installEventFilter(CloseQuestion(self, window))
 
     def end(self) -> None:
         """Stop what runs, and forget the viewer."""
         if self.viewer is None:
             return
         self._timer.stop()
-        if self.run is not None:
+        if isinstance(self.run, FollowedRun):
+            self.run.release()
+        elif self.run is not None:
             self.run.stop()
         self.ending.emit()
         self.keys.release()
@@ -156,26 +168,33 @@ class Session(QObject):
 
     # -- jobs --------------------------------------------------------------------------------------
 
+    @property
+    def project(self) -> Path:
+        """Folder that new jobs are put into."""
+        return self._project.folder
+
+    @project.setter
+    def project(self, folder: Path) -> None:
+        if folder != self._project.folder:
+            self._project.folder = folder
+            self.jobs_changed.emit()
+
+    def choose_project(self, folder: Path) -> None:
+        """Work in another project folder, in later windows too."""
+        self.settings["project"] = str(folder)
+        self.project = folder
+
+    def entries(self) -> list[Entry]:
+        """All known jobs, newest first: those of the project and those that were opened."""
+        return self._project.entries()
+
     def jobs(self, stage: str) -> list[Path]:
-        """List the known jobs of a stage, newest first: those of the project and those that were opened."""
-        found = [path.parent for path in self.project.glob("*/job.json")] if self.project.is_dir() else []
-        folders = dict.fromkeys([*self._known, *found])
-        kept = []
-        for folder in folders:
-            try:
-                if read_job(folder).stage == stage:
-                    kept.append(folder)
-            except InputError:
-                continue  # somebody else's job.json, or one that is being deleted
-        return sorted(kept, key=lambda folder: -(folder / "job.json").stat().st_mtime)
+        """List the known jobs of a stage, newest first."""
+        return self._project.jobs(stage)
 
     def new_folder(self, stage: str) -> Path:
         """Name of the next job's folder in the project, such as ``J3-train``."""
-        numbers = (
-            [p.name[1:].split("-")[0] for p in self.project.glob("J*-*")] if self.project.is_dir() else []
-        )
-        highest = max((int(n) for n in numbers if n.isdigit()), default=0)
-        return self.project / f"J{highest + 1}-{stage}"
+        return self._project.new_folder(stage)
 
     def open(self, folder: Path) -> Job:
         """Look at a job: it and the jobs that it was made from become the current ones of their stages.
@@ -190,8 +209,20 @@ class Session(QObject):
         self.jobs_changed.emit()
         if "train" in self.current and job.stage in ("train", "generate", "reconstruct"):
             self.open_model(self.current["train"])
+        if job.state == "running" and not self.is_running:
+            self._take(FollowedRun(job.folder, None, self), job.stage, job.folder)
         self.job_shown.emit(job)
         return job
+
+    def try_to(self, action: Callable[[], object]) -> bool:
+        """Do something; what goes wrong is said in a sentence, with its details in the log of the program."""
+        try:
+            action()
+        except Exception as error:
+            logging.getLogger(__name__).debug("an action failed", exc_info=error)
+            self.said.emit(sentence_of(error))
+            return False
+        return True
 
     def _on_layer(self, event: Any) -> None:
         """Tell the docks that a file or a job folder was opened in the viewer, by menu or by drop."""
@@ -201,7 +232,7 @@ class Session(QObject):
         if JOB_KEY in metadata:
             job = Path(metadata[JOB_KEY])
             if job.resolve() not in self.current.values():
-                QTimer.singleShot(0, lambda: self.viewer is not None and self.open(job))
+                QTimer.singleShot(0, lambda: self.viewer is not None and self.try_to(lambda: self.open(job)))
         elif FILE_KEY in metadata:
             path = Path(metadata[FILE_KEY])
             if path.suffix != ".mrcs":
@@ -213,8 +244,7 @@ class Session(QObject):
         """Make a job and its inputs the current ones."""
         job = read_job(folder)
         self.current[job.stage] = folder
-        if folder not in self._known:
-            self._known.insert(0, folder)
+        self._project.add(folder)
         for name in job.record.get("inputs", {}):
             try:
                 place = input_of(folder, name)
@@ -227,24 +257,59 @@ class Session(QObject):
 
     @property
     def is_running(self) -> bool:
-        """Whether a stage runs in this window."""
+        """Whether the docks watch a stage that runs, here or elsewhere."""
         return self.run is not None and not self.run.is_over
 
-    def start(self, stage: str, params: Params, *, resume: Path | None = None) -> Path:
-        """Run a stage in a new job of the project, or go on with a stopped one; returns the job's folder."""
-        if self.is_running:
+    @property
+    def is_busy(self) -> bool:
+        """Whether a stage runs in this window; another one has to wait, or to run as its own process."""
+        return self.run is not None and self.is_running and self.run.place == "window"
+
+    def start(self, stage: str, params: Params, *, resume: Path | None = None, apart: bool = False) -> Path:
+        """Run a stage in a new job of the project, or go on with a stopped one; returns the job's folder.
+
+        Parameters
+        ----------
+        resume
+            Folder of the stopped job.
+        apart
+            Whether to run it as its own process, which goes on when the window is closed.
+
+        Raises
+        ------
+        InputError
+            If a stage runs in this window.
+        """
+        if self.is_busy:
             raise InputError(f"{self.run_stage} is running; stop it first or wait.")
         folder = resume or self.new_folder(stage)
         entry = self.stages[stage]
-        self.run = StageRun(lambda: driven(entry, params, folder, resume=resume is not None), self)
-        self.run_stage, self.run_folder = stage, folder
-        self.run.reported.connect(self.reported)
-        self.run.ended.connect(self._on_ended)
-        self.run.start()
+        if apart:
+            process = launch(stage, params, folder, resume=resume is not None)
+            self._take(FollowedRun(folder, process, self), stage, folder)
+        else:
+            steps = partial(driven, entry, params, folder, resume=resume is not None)
+            self._take(StageRun(steps, self), stage, folder)
+        return folder
+
+    def resume(self, folder: Path, stage: str, *, apart: bool = False) -> Path:
+        """Go on with a stopped or failed job, with the parameters that it was begun with."""
+        params = self.stages[stage].params.from_record(read_job(folder).params)
+        return self.start(stage, params, resume=folder, apart=apart)
+
+    def _take(self, run: StageRun | FollowedRun, stage: str, folder: Path) -> None:
+        """Let the docks watch a run; one in another process that they watched before goes on by itself."""
+        if isinstance(self.run, FollowedRun) and not self.run.is_over:
+            self.run.release()
+            self.run.reported.disconnect(self.reported)
+            self.run.ended.disconnect(self._on_ended)
+        self.run, self.run_stage, self.run_folder = run, stage, folder
+        run.reported.connect(self.reported)
+        run.ended.connect(self._on_ended)
+        run.start()
         if stage == "train":
             self.open_model(folder)
         self.run_changed.emit()
-        return folder
 
     def stop(self) -> None:
         """Ask the running stage to stop."""
@@ -257,8 +322,7 @@ class Session(QObject):
         if folder is not None and (folder / "job.json").is_file():
             if outcome == "done" or (folder / "latest").is_file():
                 self._adopt(folder)
-            elif folder not in self._known:
-                self._known.insert(0, folder)
+            self._project.add(folder)
         self.follow()
         self.jobs_changed.emit()
         self.run_changed.emit()
@@ -300,7 +364,7 @@ class Session(QObject):
         wanted = self._wanted
         worker: Any = create_worker(load, checkpoint, _start_thread=False, _ignore_errors=True)
         worker.returned.connect(lambda loaded: self._on_model(wanted, *loaded))
-        worker.errored.connect(lambda error: self.said.emit(str(error)))
+        worker.errored.connect(lambda error: self.said.emit(sentence_of(error)))
         worker.start()
 
     def _on_model(self, wanted: int, model: Any, grid: Grid) -> None:

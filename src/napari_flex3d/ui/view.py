@@ -14,14 +14,14 @@ from typing import Any
 import napari
 import numpy as np
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget
 
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.jobs import Job
 from napari_flex3d.ui.layers import MESH_EDGES
-from napari_flex3d.ui.monitor import HEIGHT, Monitor
+from napari_flex3d.ui.monitor import HEIGHT
 from napari_flex3d.ui.panel import WIDTH
-from napari_flex3d.ui.plugin import DOCKS, dock
+from napari_flex3d.ui.plugin import DOCKS, STRIP, dock
 from napari_flex3d.ui.session import Session
 
 TAB_OF = {
@@ -51,7 +51,6 @@ class Docks:
         self.viewer, self.session = viewer, session
         self.widgets: dict[str, Any] = {}
         self._frames: dict[str, QDockWidget] = {}
-        self._monitor: QWidget | None = None
         for name in DOCKS:
             self.widgets[name] = dock(name, session)
             self._frames[name] = viewer.window.add_dock_widget(
@@ -59,10 +58,14 @@ class Docks:
             )
         window: Any = self._frames["Data"].window()
         session.attach(window)
+        # forms need the height more than the strip needs the width
+        window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
         with contextlib.suppress(AttributeError):
             window.resizeDocks([self._frames["Data"]], [WIDTH + 20], Qt.Orientation.Horizontal)
         session.want_monitor.connect(self.open_monitor)
         session.file_dropped.connect(lambda kind, _: self.select("Data") if kind == "particles" else None)
+        self.open_strip("Help")
+        self.open_strip("Jobs")
         self.select("Data")
 
     def select(self, name: str) -> None:
@@ -71,12 +74,22 @@ class Docks:
         QTimer.singleShot(0, self._frames[name].raise_)  # again when the window has put its tabs in order
 
     def open_monitor(self) -> None:
-        """Open the strip with the curves, if it is not there."""
-        if self._monitor is None or self._monitor.parent() is None:
-            self._monitor = Monitor(self.session)
-            frame = self.viewer.window.add_dock_widget(self._monitor, name="Monitor", area="bottom")
+        """Bring the curves to the front."""
+        self.open_strip("Monitor")
+
+    def open_strip(self, name: str) -> None:
+        """Bring a dock of the strip at the bottom to the front; the strip is opened if it is not there."""
+        if name not in self.widgets or self.widgets[name].parent() is None:
+            self.widgets[name] = dock(name, self.session)
+            others = [
+                n for n in STRIP if n in self._frames and self.widgets[n].parent() is not None and n != name
+            ]
+            self._frames[name] = frame = self.viewer.window.add_dock_widget(
+                self.widgets[name], name=name, area="bottom", tabify=bool(others)
+            )
             window: Any = frame.window()
             window.resizeDocks([frame], [HEIGHT], Qt.Orientation.Vertical)
+        self.select(name)
 
     def frame_view(self) -> None:
         """Fit the canvas to what is in it; a mesh is turned a little, or its cells hide behind each other."""

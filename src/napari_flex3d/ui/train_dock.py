@@ -1,0 +1,73 @@
+"""The dock "Train": what the training has found, what is wrong with it, and the preview on the canvas."""
+
+from pathlib import Path
+
+from qtpy.QtWidgets import QCheckBox, QVBoxLayout
+
+from napari_flex3d.io.errors import InputError
+from napari_flex3d.jobs import Job, read_job
+from napari_flex3d.progress import Progress
+from napari_flex3d.ui.docks import StageDock
+from napari_flex3d.ui.panel import Sentence
+from napari_flex3d.ui.preview import Preview
+from napari_flex3d.ui.session import Session
+from napari_flex3d.ui.summary import facts
+
+
+class TrainDock(StageDock):
+    """The dock "Train": the model learns; the strip "Monitor" shows the curves.
+
+    Parameters
+    ----------
+    session
+        The viewer's session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        intro = "Learn every particle's latent, the motion and the canonical map. Explore follows it."
+        super().__init__(session, "train", "Start training", intro)
+        self.preview_box = QCheckBox("Move the map after every epoch")
+        self.preview_box.setToolTip(
+            "<qt>Play the motion once after every epoch, for a tenth of its time. The map itself is always that of the "
+            "newest epoch.</qt>"
+        )
+        self.preview = Preview.of(session)
+        self.preview_box.setChecked(self.preview.is_on)
+        self.preview_box.toggled.connect(self.preview.set_on)
+        self.warnings = Sentence()
+        self.column.insertWidget(self.column.indexOf(self.results), self.preview_box)
+        self.column.insertWidget(self.column.indexOf(self.results), self.warnings)
+        layout = QVBoxLayout(self.results)
+        layout.setContentsMargins(0, 4, 0, 0)
+        self.verdict = Sentence()
+        layout.addWidget(self.verdict)
+        session.run_changed.connect(self._on_run)
+        session.reported.connect(self._on_report)
+        session.model_changed.connect(lambda _: self._warn(session.model_job))
+
+    def show_job(self, job: Job) -> None:
+        """Show the job's parameters, warnings and results."""
+        super().show_job(job)
+        self._warn(job.folder)
+
+    def show_results(self, job: Job) -> None:
+        """Say how the training ended."""
+        self.verdict.say("\n".join(facts(job.summary)))
+
+    def _on_run(self) -> None:
+        if self.session.is_running and self.session.run_stage == "train":
+            self.results.hide()
+            self._warn(self.session.run_folder)
+            self.session.want_monitor.emit()
+
+    def _on_report(self, report: Progress) -> None:
+        if report.message.startswith("Warning:"):
+            self._warn(self.session.run_folder)
+
+    def _warn(self, folder: Path | None) -> None:
+        """Say what the job has warned of until now: it has written that down, and reports may be skipped."""
+        try:
+            warnings = read_job(folder).warnings if folder is not None else []
+        except InputError:  # it is just being made
+            warnings = []
+        self.warnings.say("\n".join(f"• {text}" for text in warnings), bad=True)
