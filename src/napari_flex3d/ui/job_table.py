@@ -68,10 +68,16 @@ class JobsDock(QWidget):
         self._timer.timeout.connect(self.refresh)
         session.jobs_changed.connect(self.refresh)
         session.run_changed.connect(self.refresh)
-        session.said.connect(lambda text: self.sentence.say(text, bad=True))
-        session.job_shown.connect(lambda _: self.sentence.say(""))
+        session.said.connect(self._say)
+        session.job_shown.connect(self._fall_silent)
         session.ending.connect(self._timer.stop)
         self.refresh()
+
+    def _say(self, text: str) -> None:
+        self.sentence.say(text, bad=True)
+
+    def _fall_silent(self, *_: object) -> None:
+        self.sentence.say("")
 
     def _buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()

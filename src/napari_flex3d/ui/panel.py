@@ -295,10 +295,16 @@ class Dock(QScrollArea):
         self.said = Sentence()
         self.column.addWidget(self.said)
         self.said.hide()
-        session.said.connect(lambda text: self.said.say(text, bad=True))
-        session.job_shown.connect(lambda _: self.said.say(""))
-        session.run_changed.connect(lambda: self.said.say(""))
+        session.said.connect(self._say)  # methods: a lambda would be called after Qt has deleted the dock
+        session.job_shown.connect(self._fall_silent)
+        session.run_changed.connect(self._fall_silent)
         self.setWidget(inside)
+
+    def _say(self, text: str) -> None:
+        self.said.say(text, bad=True)
+
+    def _fall_silent(self, *_: object) -> None:
+        self.said.say("")
 
     def showEvent(self, event: Any) -> None:
         """Tie the session to the window that this dock is in."""

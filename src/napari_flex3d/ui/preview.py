@@ -34,7 +34,7 @@ class Preview(QObject):
         self._end.setSingleShot(True)
         self._end.timeout.connect(self._stop)
         session.explorer.model_taken.connect(self._on_model)
-        session.run_ended.connect(lambda *_: self._stop())
+        session.run_ended.connect(self._on_end)
         session.ending.connect(self._end.stop)
 
     @staticmethod
@@ -60,6 +60,9 @@ class Preview(QObject):
         self._before = explorer.latent.copy()
         explorer.play(True)
         self._end.start(round(1000 * seconds))
+
+    def _on_end(self, stage: str, outcome: str, result: object) -> None:
+        self._stop()
 
     def _stop(self) -> None:
         """End the motion, and go back to where the person was."""

@@ -43,7 +43,7 @@ class TrainDock(StageDock):
         layout.addWidget(self.verdict)
         session.run_changed.connect(self._on_run)
         session.reported.connect(self._on_report)
-        session.model_changed.connect(lambda _: self._warn(session.model_job))
+        session.model_changed.connect(self._on_model)
 
     def show_job(self, job: Job) -> None:
         """Show the job's parameters, warnings and results."""
@@ -59,6 +59,9 @@ class TrainDock(StageDock):
             self.results.hide()
             self._warn(self.session.run_folder)
             self.session.want_monitor.emit()
+
+    def _on_model(self, model: object) -> None:
+        self._warn(self.session.model_job)
 
     def _on_report(self, report: Progress) -> None:
         if report.message.startswith("Warning:"):
