@@ -1,16 +1,20 @@
+import json
 from pathlib import Path
 
 import napari
 import numpy as np
 import pytest
 from napari.layers import Layer
+from napari.utils.notifications import ErrorNotification, notification_manager
 
 from napari_flex3d.io.mrc import write_map, write_stack
+from napari_flex3d.jobs import input_of, read_job
 from napari_flex3d.ui import sample
 from napari_flex3d.ui.docks import DataDock
 from napari_flex3d.ui.layers import ImageList
 from napari_flex3d.ui.reader import get_reader
 from napari_flex3d.ui.session import Session
+from tests.io.test_seg import place, write_seg
 
 STAR = """
 data_optics
@@ -162,6 +166,62 @@ def test_the_maps_of_a_reconstruction_are_read_at_one_contour(toy_jobs):
     assert flex["contrast_limits"] == rigid["contrast_limits"]
     assert flex.get("visible", True)
     assert not rigid["visible"]
+
+
+def test_segments_come_in_their_colours_where_the_file_says(tmp_path):
+    mask = np.zeros((8, 8, 8), np.uint32)
+    mask[2:4, 1:7, 1:7], mask[4:6, 1:7, 1:7] = 1, 2
+    path = write_seg(
+        tmp_path / "a.seg", mask, ids=(1, 2, 9), parents=(0, 9, 0), to_xyz=place(2.5, (10, 20, 30))
+    )
+    (data,) = get_reader(str(path))(str(path))
+    shown = layer(data)
+    assert isinstance(shown, napari.layers.Labels)
+    np.testing.assert_array_equal(shown.data, np.array([0, 1, 9])[mask])  # 2 is of group 9
+    np.testing.assert_allclose(shown.get_color(9), np.linspace(0, 1, 12)[8:], atol=1e-6)
+    np.testing.assert_allclose(shown.data_to_world((1, 2, 3)), (32.5, 25.0, 17.5))  # z, y, x
+    (tmp_path / "mesh.seg").write_bytes(b"\x80\x04 a pickle")
+    assert get_reader(str(tmp_path / "mesh.seg")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "cannot be read"), ('{"stage": "train"}', "no stage wrote"), (None, "has written no map")],
+)
+def test_a_broken_job_folder_that_is_dropped_is_told_without_a_traceback(viewer, tmp_path, text, words):
+    record = {"stage": "train", "state": "failed", "params": {}, "inputs": {}}
+    (tmp_path / "job.json").write_text(text or json.dumps(record))
+    notification_manager.records.clear()
+    viewer.open(str(tmp_path), plugin="napari-flex3d")
+    (said,) = notification_manager.records
+    assert words in said.message
+    assert not isinstance(said, ErrorNotification)  # that kind has the traceback
+    assert not viewer.layers
+
+
+def test_a_training_that_runs_is_opened_before_its_first_map(qtbot, session, run_toys):
+    """Its consensus map stands for it in the canvas, and the docks follow it."""
+    jobs = run_toys(session.project, "train", epochs=1)
+    (jobs["train"] / "canonical.mrc").unlink()
+    record = json.loads((jobs["train"] / "job.json").read_text())
+    (jobs["train"] / "job.json").write_text(json.dumps(record | {"state": "running", "host": "a-cluster"}))
+    with qtbot.waitSignal(session.job_shown, timeout=60_000):
+        session.viewer.open(str(jobs["train"]), plugin="napari-flex3d")
+    assert session.is_running
+    assert session.run.place == "elsewhere"
+    qtbot.waitUntil(lambda: session.model is not None, timeout=60_000)
+
+
+def test_the_trained_sample_opens_as_a_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, "user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(sample, "TRAINED", {"particles": 40, "box": 24, "pixel_size": 8.0, "seed": 0})
+    monkeypatch.setattr(sample, "EPOCHS", 1)
+    for _ in range(2):  # made, and found
+        ((_, look, kind),) = sample.hinge_trained()
+        assert kind == "image"
+        job = read_job(Path(look["metadata"]["flex3d_job"]))
+        assert (job.stage, job.state) == ("train", "done")
+        assert input_of(job.folder, "mesh").is_dir()  # the jobs were moved together
 
 
 def test_the_sample_is_made_once_and_opens(tmp_path, monkeypatch):

@@ -1,10 +1,32 @@
+import subprocess
+import sys
 import threading
 import warnings
+from importlib.util import find_spec
 
 import pytest
 
 from napari_flex3d.progress import Progress
 from napari_flex3d.ui.run import Mailbox, StageRun
+
+IN_A_WINDOW = """
+import napari
+viewer = napari.Viewer(show=True)
+viewer.screenshot()  # Mesa has loaded its LLVM
+from napari_flex3d.ui.triton_apart import load_triton
+load_triton()
+import torch
+torch.optim.Adam([torch.nn.Parameter(torch.zeros(3))])  # loads what loads Triton
+viewer.screenshot()
+viewer.close()
+"""
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_a_training_starts_in_a_window_that_is_drawn_by_software():
+    """Without care the process ends by a segmentation fault here, so another one tries it."""
+    ended = subprocess.run([sys.executable, "-c", IN_A_WINDOW], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
 
 
 class Stage:

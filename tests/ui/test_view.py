@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from imageio.v3 import imread
 from npe2 import PluginManifest
+from qtpy.QtWidgets import QAbstractButton, QWidget
 
 from napari_flex3d.ui import view
 from napari_flex3d.ui.plugin import DOCKS
@@ -72,6 +73,59 @@ def test_the_manifest_names_things_that_exist_and_is_the_file_at_the_root():
     assert manifest == PluginManifest.from_file(ROOT / "napari.yaml")
     names = [widget.display_name for widget in manifest.contributions.widgets]
     assert names[:5] == ["Data", "Mesh", "Train", "Explore", "Reconstruct"]
+
+
+def test_the_menu_opens_all_docks_once(qtbot, viewer, toy_session):
+    from napari._app_model import get_app_model
+
+    try:
+        for _ in range(2):
+            get_app_model().commands.execute_command("napari-flex3d.open_all").result()
+        assert set(DOCKS) <= set(viewer.window.dock_widgets)
+        session = Session.of(viewer)
+        qtbot.waitUntil(lambda: session.is_ready, timeout=60_000)
+        assert view.Docks.of(viewer) is session.docks
+    finally:
+        Session.of(viewer).end()
+
+
+def nameless(widget: QWidget) -> list[str]:
+    """Controls that a person who does not see cannot tell, or that nothing explains."""
+    found = []
+    for button in widget.findChildren(QAbstractButton):
+        has_words = sum(c.isalnum() for c in button.text()) > 1
+        if not has_words and not (button.toolTip() and button.accessibleName()):
+            found.append(f"{type(button).__name__} {button.text()!r} {button.toolTip()!r}")
+    return found
+
+
+def test_buttons_without_words_have_a_tooltip_and_a_name(qtbot, toy_session, toy_jobs):
+    viewer, docks = view.open_viewer(toy_jobs["reconstruct"])
+    try:
+        session = docks.session
+        qtbot.waitUntil(lambda: session.is_ready and session.model is not None, timeout=60_000)
+        docks.open_monitor()
+        assert {name: nameless(w) for name, w in docks.widgets.items() if nameless(w)} == {}
+    finally:
+        viewer.close()
+
+
+@pytest.mark.parametrize("name", DOCKS)
+def test_every_dock_fits_a_small_laptop(qtbot, toy_session, toy_jobs, name):
+    """1366 x 768, with the strip open; nothing is cut off at the right."""
+    viewer, docks = view.open_viewer(toy_jobs["reconstruct"])
+    try:
+        viewer.window.resize(1366, 768)
+        session = docks.session
+        qtbot.waitUntil(lambda: session.is_ready and session.model is not None, timeout=60_000)
+        docks.select(name)
+        dock = docks.widgets[name]
+        qtbot.waitUntil(dock.isVisible, timeout=10_000)
+        window = dock.window()
+        qtbot.waitUntil(lambda: window.width() <= 1366 and window.height() <= 768, timeout=10_000)
+        assert dock.widget().minimumSizeHint().width() <= dock.viewport().width()
+    finally:
+        viewer.close()
 
 
 def test_what_is_remembered_is_declared_once_more_in_the_manifest():

@@ -55,6 +55,8 @@ class StageDock(Dock):
         session.job_shown.connect(self._on_job)
         session.run_ended.connect(self._on_end)
         session.ready.connect(self._on_ready)
+        session.file_dropped.connect(self._on_file)
+        self._take_files()
 
     def show_job(self, job: Job) -> None:
         """Put the job's parameters into the form and its results below."""
@@ -78,6 +80,17 @@ class StageDock(Dock):
     def _on_ready(self) -> None:
         if self.job is not None:
             self.panel.fill_from(self.job.params)
+        self._take_files()
+
+    def _take_files(self) -> None:
+        for kind, path in self.session.files.items():
+            self._on_file(kind, path)
+
+    def _on_file(self, kind: str, path: Path) -> None:
+        """Take a file that was opened in the viewer, if none was chosen yet."""
+        form = self.panel.form
+        if form is not None and kind in form.rows and form.value_of(kind) is None:
+            form.fill({kind: path})
 
     def _on_end(self, stage: str, outcome: str, result: Any) -> None:
         if stage == self.stage and outcome == "done" and self.session.run_folder is not None:
@@ -134,8 +147,6 @@ class DataDock(StageDock):
         )
         layout.addWidget(self.verdict, 1, 0)
         layout.addWidget(self.picture, 2, 0)
-        session.file_dropped.connect(self._on_file)
-        self._take_files()
 
     def show_results(self, job: Job) -> None:
         """Say what the self-check found, with its picture."""
@@ -182,20 +193,6 @@ class DataDock(StageDock):
         viewer = self.session.viewer
         if viewer is not None and "Particles" in viewer.layers:
             viewer.layers.remove("Particles")
-
-    def _on_ready(self) -> None:
-        super()._on_ready()
-        self._take_files()
-
-    def _take_files(self) -> None:
-        for kind, path in self.session.files.items():
-            self._on_file(kind, path)
-
-    def _on_file(self, kind: str, path: Path) -> None:
-        """Take a particle file or a map that was opened in the viewer, if none was chosen yet."""
-        form = self.panel.form
-        if form is not None and kind in form.rows and form.value_of(kind) is None:
-            form.fill({kind: path})
 
 
 class MeshDock(StageDock):

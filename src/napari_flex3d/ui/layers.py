@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari.utils import Colormap
+from napari.utils import Colormap, DirectLabelColormap
 
 from napari_flex3d.io.mrc import Volume, open_stack, read_layout, read_map
 from napari_flex3d.io.particle_files import read_any_particles
+from napari_flex3d.io.seg import read_seg
 from napari_flex3d.io.stacks import find_stacks
 from napari_flex3d.ui.grid import UNITS, Grid
 from napari_flex3d.ui.isosurface import cut, default_contour
@@ -95,6 +96,26 @@ def map_layer(path: Path) -> LayerData:
         {**{k: v for k, v in look.items() if v is not None}, **grid_of(volume).placement},
         "image",
     )
+
+
+def segments_layer(path: Path) -> LayerData:
+    """Give the segments of a .seg file as a Labels layer, in the file's colours, where the file says that they lie."""
+    seg = read_seg(path)
+    labels = np.maximum(seg.labels(), 0)  # Segger counts from 1; napari's 0 is nothing
+    clear = np.zeros(4)
+    colors = {None: np.array([0.6, 0.6, 0.6, 1.0]), 0: clear} | {
+        number: np.array(color) for number, color in seg.colors.items()
+    }
+    matrix = np.eye(3, 4) if seg.to_xyz is None else seg.to_xyz
+    look = {
+        "name": path.stem,
+        "scale": tuple(np.linalg.norm(matrix[:, :3], axis=0)[::-1]),
+        "translate": tuple(matrix[::-1, 3]),
+        "units": UNITS,
+        "colormap": DirectLabelColormap(color_dict=colors),
+        "metadata": {FILE_KEY: str(path), "names": dict(seg.names)},
+    }
+    return labels, look, "labels"
 
 
 def stack_layer(path: Path) -> LayerData:

@@ -133,7 +133,7 @@ class Monitor(QWidget):
         self.latents.hide()
         self._timer = QTimer(self)
         self._timer.setInterval(1000)
-        self._timer.timeout.connect(self.redraw)
+        self._timer.timeout.connect(lambda: session.try_to(self.redraw))
         session.run_changed.connect(self._on_run)
         session.reported.connect(self._on_report)
         session.run_ended.connect(self._on_end)

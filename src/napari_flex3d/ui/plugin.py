@@ -86,6 +86,13 @@ class HelpWidget(PluginDock):
     name = "Help"
 
 
+def open_all(viewer: "napari.viewer.Viewer") -> None:
+    """Open all docks, or bring them to the front."""
+    from napari_flex3d.ui.view import Docks
+
+    Docks.of(viewer).select("Data")
+
+
 def dock(name: str, session: "Session") -> "QWidget":
     """Make the widget of a dock."""
     from napari_flex3d.ui.docks import DataDock, MeshDock

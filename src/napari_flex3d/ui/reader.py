@@ -1,17 +1,30 @@
-"""Reader for napari: maps, particle stacks, particle files of RELION and CryoSPARC, and job folders."""
+"""Reader for napari: maps, particle stacks, particle files of RELION and CryoSPARC, segments, and job folders."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from napari_flex3d.io.cs import is_cs
-from napari_flex3d.io.errors import InputError
-from napari_flex3d.ui.layers import JOB_KEY, LayerData, map_layer, particles_layer, stack_layer
+from napari_flex3d.io.errors import InputError, sentence_of
+from napari_flex3d.jobs import input_of, read_job
+from napari_flex3d.ui.layers import (
+    JOB_KEY,
+    LayerData,
+    map_layer,
+    particles_layer,
+    segments_layer,
+    stack_layer,
+)
 
 Reader = Callable[[str | Sequence[str]], list[LayerData]]
 
 MAPS = (".mrc", ".map", ".mrc.gz", ".map.gz", ".mrc.bz2", ".map.bz2")
 STACKS = (".mrcs",)
 PARTICLES = (".star", ".cs")
+SEGMENTS = (".seg",)
+HDF5 = b"\x89HDF"
+NOTHING: Any = [(None,)]
+"""What napari takes as: this was ours, and there is nothing to show."""
 
 
 def get_reader(path: str | Sequence[str]) -> Reader | None:
@@ -19,14 +32,27 @@ def get_reader(path: str | Sequence[str]) -> Reader | None:
     first = Path(path if isinstance(path, str) else path[0])
     name = first.name.lower()
     if first.is_dir():
-        return read if (first / "job.json").is_file() else None
-    if not name.endswith((*MAPS, *STACKS, *PARTICLES)):
+        return read_or_say if (first / "job.json").is_file() else None
+    if not name.endswith((*MAPS, *STACKS, *PARTICLES, *SEGMENTS)):
         return None
+    if name.endswith(SEGMENTS) and _bytes(first)[:4] != HDF5:
+        return None  # a mesh of CryoSPARC has this ending too
     if name.endswith(".cs") and not is_cs(first):
         return None  # C# sources have this ending too
     if name.endswith(".star") and "data_" not in _beginning(first):
         return None
-    return read
+    return read_or_say
+
+
+def read_or_say(path: str | Sequence[str]) -> list[LayerData]:
+    """Layers, or none and a sentence about what is wrong: an error would come with its traceback."""
+    from napari.utils.notifications import show_error
+
+    try:
+        return read(path)
+    except Exception as error:
+        show_error(sentence_of(error))
+        return NOTHING
 
 
 def read(path: str | Sequence[str]) -> list[LayerData]:
@@ -41,6 +67,8 @@ def _read_one(path: Path) -> list[LayerData]:
         return _read_job(path)
     if name.endswith(PARTICLES):
         return [particles_layer(path)]
+    if name.endswith(SEGMENTS):
+        return [segments_layer(path)]
     if name.endswith(STACKS):
         return [stack_layer(path)]
     return [map_layer(path)]
@@ -48,8 +76,6 @@ def _read_one(path: Path) -> list[LayerData]:
 
 def _read_job(folder: Path) -> list[LayerData]:
     """Read a job's maps; docks that are open take the layers' metadata as a request to open the job."""
-    from napari_flex3d.jobs import input_of, read_job
-
     job = read_job(folder)
     maps = {
         "prep": ["map.mrc", "mask.mrc"],
@@ -57,8 +83,8 @@ def _read_job(folder: Path) -> list[LayerData]:
         "reconstruct": ["flex.mrc", "rigid.mrc"],
     }.get(job.stage, [])
     paths = [folder / name for name in maps if (folder / name).is_file()]
-    if job.stage == "mesh":
-        paths = [input_of(folder, "prep") / "map.mrc"]
+    if job.stage == "mesh" or (job.state == "running" and not paths):
+        paths = [_prep_of(folder) / "map.mrc"]
     if job.stage == "generate":
         paths = sorted(folder.glob("*/frame_*.mrc"))[:1]
     if not paths:
@@ -73,6 +99,13 @@ def _read_job(folder: Path) -> list[LayerData]:
     return layers
 
 
+def _prep_of(folder: Path) -> Path:
+    """Find the prep job that a job was made from, through the jobs between."""
+    while (job := read_job(folder)).stage != "prep":
+        folder = input_of(folder, {"mesh": "prep", "train": "mesh"}.get(job.stage, "train"))
+    return folder
+
+
 def _as_twins(layers: list[LayerData]) -> None:
     """Show maps that are to be compared alike: the first one's contour and contrast, and the first one alone."""
     first = layers[0][1]
@@ -83,5 +116,9 @@ def _as_twins(layers: list[LayerData]) -> None:
 
 def _beginning(path: Path) -> str:
     """First part of a text file, where the first data block of a star file begins."""
+    return _bytes(path).decode("utf-8", errors="replace")
+
+
+def _bytes(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(1 << 16).decode("utf-8", errors="replace")
+        return file.read(1 << 16)

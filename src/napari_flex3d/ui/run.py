@@ -10,6 +10,7 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_flex3d.progress import Progress
+from napari_flex3d.ui.triton_apart import load_triton
 
 Outcome = Literal["done", "stopped", "failed"]
 
@@ -63,6 +64,7 @@ class StageRun(QObject):
 
     def _work(self) -> None:
         warnings.simplefilter("default")  # the worker has set "always": one signal for every repeated warning
+        load_triton()
         _leave_one_core()
         run = None
         try:

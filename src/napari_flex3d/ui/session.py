@@ -25,9 +25,12 @@ from napari_flex3d.ui.process import FollowedRun, launch
 from napari_flex3d.ui.project import Entry, Project
 from napari_flex3d.ui.run import StageRun
 from napari_flex3d.ui.settings import Settings
+from napari_flex3d.ui.triton_apart import load_triton
 
 ORDER = tuple(stage.name for stage in STAGES)
-PARTICLES = (".star", ".cs")
+KINDS = {".star": "particles", ".cs": "particles", ".seg": "segments"}
+"""Parameter that a file goes into, by its ending; all others are maps."""
+
 FOLLOW_INTERVAL = 1000
 """Milliseconds between two looks at a job that runs elsewhere."""
 
@@ -60,7 +63,7 @@ class Session(QObject):
     model_changed = Signal(object)
     """The `FlexModel` on show; another object after each checkpoint of a training that is followed."""
     file_dropped = Signal(str, object)
-    """A particle file ("particles") or a map ("map") was opened in the viewer, and its path."""
+    """A file was opened in the viewer: "particles", "map" or "segments", and its path."""
     want_monitor = Signal()
     """The curves should be on show."""
     ending = Signal()
@@ -95,6 +98,7 @@ class Session(QObject):
         self.files: dict[str, Path] = {}
         self.keys = Keys(viewer, self)
         self.keys.bind(Key("Alt-.", "stops the running stage"), self.stop)
+        self.docks: Any = None
         self._explorer: Any = None
         for layer in viewer.layers:  # opened before the first dock
             self._note(layer.metadata)
@@ -157,6 +161,7 @@ class Session(QObject):
             del _sessions[key]
 
     def _import_stages(self) -> bool:
+        load_triton()
         for stage in self.stages.values():
             _ = stage.params
         importlib.import_module("napari_flex3d.model")
@@ -236,7 +241,7 @@ class Session(QObject):
         elif FILE_KEY in metadata:
             path = Path(metadata[FILE_KEY])
             if path.suffix != ".mrcs":
-                kind = "particles" if path.suffix in PARTICLES else "map"
+                kind = KINDS.get(path.suffix, "map")
                 self.files[kind] = path
                 self.file_dropped.emit(kind, path)
 

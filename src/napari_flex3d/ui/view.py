@@ -49,6 +49,7 @@ class Docks:
 
     def __init__(self, viewer: Any, session: Session) -> None:
         self.viewer, self.session = viewer, session
+        session.docks = self
         self.widgets: dict[str, Any] = {}
         self._frames: dict[str, QDockWidget] = {}
         for name in DOCKS:
@@ -67,6 +68,18 @@ class Docks:
         self.open_strip("Help")
         self.open_strip("Jobs")
         self.select("Data")
+
+    @staticmethod
+    def of(viewer: Any) -> "Docks":
+        """Find the docks of a viewer; they are made when they are first asked for, or after they were closed."""
+        viewer = getattr(
+            viewer, "__wrapped__", viewer
+        )  # a plugin's command gets a proxy, and Qt no frames from it
+        session = Session.of(viewer)
+        known = session.docks
+        if known is None or known.widgets["Data"].parent() is None:
+            return Docks(viewer, session)
+        return known
 
     def select(self, name: str) -> None:
         """Bring a tab to the front."""
