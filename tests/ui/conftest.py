@@ -325,7 +325,7 @@ def viewer(one_viewer: Any) -> Iterator[Any]:
     yield one_viewer
     one_viewer.window.remove_dock_widget("all")
     one_viewer.layers.clear()
-    one_viewer.scene.camera.angles = (0, 0, 90)
+    getattr(one_viewer, "scene", one_viewer).camera.angles = (0, 0, 90)  # napari 0.8 has no scene
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def shown(viewer):
     vertices, faces = cut(ball(), 0.0)
     layer = FlexSurface((vertices, faces, vertices[:, 0]), contrast_limits=(0, 24), colormap="viridis")
     viewer.add_layer(layer)
-    viewer.scene.camera.zoom /= 5  # the small pictures show the middle of the canvas
+    getattr(viewer, "scene", viewer).camera.zoom /= 5  # the small pictures show the middle of the canvas
     return viewer, layer
 
 

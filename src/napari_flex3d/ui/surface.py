@@ -197,7 +197,8 @@ def _register() -> bool:
         def _on_data_change(self) -> None:
             layer = self.layer
             # reversing z, y, x to x, y, z mirrors the surface, so the faces are reversed as well
-            vertices = np.asarray(layer._view_vertices, np.float32)[:, ::-1]
+            name = "_view_vertices" if hasattr(layer, "_view_vertices") else "_data_view"  # napari 0.9, 0.8
+            vertices = np.asarray(getattr(layer, name), np.float32)[:, ::-1]
             faces = np.asarray(layer._view_faces).reshape(-1, 3)[:, ::-1].astype(np.int64)
             if vertices.shape[1] == 2:  # a slice: flat, towards the viewer
                 vertices = np.pad(vertices, ((0, 0), (0, 1)))
@@ -219,7 +220,7 @@ def _register() -> bool:
 
         def _on_color_change(self) -> None:
             values = self.layer._view_vertex_values
-            if values is not None:
+            if values is not None and len(values):
                 self.node.paint(self._colors(np.asarray(values)))
 
         def _colors(self, values: np.ndarray) -> np.ndarray:
