@@ -68,15 +68,15 @@ class JobsDock(QWidget):
         self._timer.timeout.connect(self.refresh)
         session.jobs_changed.connect(self.refresh)
         session.run_changed.connect(self.refresh)
-        session.said.connect(self._say)
-        session.job_shown.connect(self._fall_silent)
+        session.said.connect(self._on_said)
+        session.job_shown.connect(self._on_news)
         session.ending.connect(self._timer.stop)
         self.refresh()
 
-    def _say(self, text: str) -> None:
+    def _on_said(self, text: str) -> None:
         self.sentence.say(text, bad=True)
 
-    def _fall_silent(self, *_: object) -> None:
+    def _on_news(self, *_: object) -> None:
         self.sentence.say("")
 
     def _buttons(self) -> QHBoxLayout:

@@ -295,15 +295,15 @@ class Dock(QScrollArea):
         self.said = Sentence()
         self.column.addWidget(self.said)
         self.said.hide()
-        session.said.connect(self._say)  # methods: a lambda would be called after Qt has deleted the dock
-        session.job_shown.connect(self._fall_silent)
-        session.run_changed.connect(self._fall_silent)
+        session.said.connect(self._on_said)  # methods: a lambda would be called after Qt has deleted the dock
+        session.job_shown.connect(self._on_news)
+        session.run_changed.connect(self._on_news)
         self.setWidget(inside)
 
-    def _say(self, text: str) -> None:
+    def _on_said(self, text: str) -> None:
         self.said.say(text, bad=True)
 
-    def _fall_silent(self, *_: object) -> None:
+    def _on_news(self, *_: object) -> None:
         self.said.say("")
 
     def showEvent(self, event: Any) -> None:
