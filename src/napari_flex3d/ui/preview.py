@@ -11,8 +11,8 @@ from napari_flex3d.ui.session import Session
 SHARE = 0.1
 """Share of an epoch's time that the motion is played at most: drawing takes time from the training."""
 
-SHORTEST = 1.0
-"""Seconds below which nothing can be seen of a motion."""
+SHORTEST, LONGEST = 1.0, 4.0
+"""Seconds below which nothing can be seen of a motion, and after which it repeats itself."""
 
 
 class Preview(QObject):
@@ -54,8 +54,8 @@ class Preview(QObject):
         if not (self.is_on and session.is_running and session.run_stage == "train"):
             return
         explorer = session.explorer
-        seconds = min(SHARE * epoch, float(explorer.period))
-        if seconds < SHORTEST or explorer.is_playing:  # whoever plays by hand is left alone
+        seconds = min(SHARE * epoch, LONGEST)
+        if seconds < SHORTEST or getattr(explorer, "player", explorer).is_playing:  # whoever plays by hand is left alone
             return
         self._before = explorer.latent.copy()
         explorer.play(True)
