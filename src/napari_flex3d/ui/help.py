@@ -4,7 +4,7 @@ from html import escape
 from typing import Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QSizePolicy
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy
 
 from napari_flex3d import __version__
 from napari_flex3d.ui.panel import Dock
@@ -37,13 +37,16 @@ class HelpDock(Dock):
 
     def __init__(self, session: Session) -> None:
         super().__init__(
-            session, f"napari-flex3d {__version__}. Every control says what it does under the mouse."
+            session,
+            f"napari-flex3d {__version__}. Every control says what it does under the mouse. Keys work over the canvas.",
         )
         self.keys = _page()
         steps = "".join(f"<tr><td><b>{name}</b></td><td>{escape(words)}</td></tr>" for name, words in WAY)
         self.way = _page(f"<table cellpadding=2>{steps}</table>")
-        self.column.addWidget(self.keys)
-        self.column.addWidget(self.way)
+        row = QHBoxLayout()
+        for page in (self.way, self.keys):
+            row.addWidget(page, 1, Qt.AlignmentFlag.AlignTop)
+        self.column.addLayout(row)
         self.column.addStretch(1)
         session.keys.changed.connect(self._list)
         self._list()
@@ -53,7 +56,7 @@ class HelpDock(Dock):
             f"<tr><td><b>{escape(key.name)}</b></td><td>{escape(key.meaning)}, while {escape(key.while_)}</td></tr>"
             for key in self.session.keys
         )
-        self.keys.setText(f"<p>Keys, over the canvas:</p><table cellpadding=2>{rows}</table>")
+        self.keys.setText(f"<table cellpadding=2>{rows}</table>")
 
 
 def _page(text: str = "") -> Any:

@@ -32,6 +32,15 @@ MOTION = {
     "displacement_rms": ("rms", "#8bd17c", SOLID),
     "displacement_max": ("largest", "#d66ba0", SOLID),
 }
+LOSS_WORDS = (
+    "How badly a particle is explained (minus its log-likelihood, in units of noise), on average: by the flexible and by "
+    "the rigid model, of particles that were trained on and of those held out."
+)
+GAIN_WORDS = (
+    "Loss of the rigid model minus that of the flexible one. Held-out particles were not trained on: when their curve "
+    "falls, the model learns noise."
+)
+MOTION_WORDS = "Displacement of the mesh over the particles, Å: root of the mean square, and largest."
 HALVES = ("#4fc3e8", "#ff8c42")
 
 
@@ -62,6 +71,7 @@ class Curves(pg.PlotWidget):
         for side, title in (("bottom", bottom), ("left", left)):
             self.getAxis(side).setPen(INK)
             self.getAxis(side).setTextPen(INK)
+            self.getAxis(side).enableAutoSIPrefix(False)  # "(x0.001)" has no room in a strip
             self.setLabel(side, title)
         self.lines: dict[str, pg.PlotDataItem] = {}
         self._names: list[str] = []
@@ -86,9 +96,9 @@ class Curves(pg.PlotWidget):
             pen = pg.mkPen(color, width=2, style=style)
             self.lines[name] = self.plot([], [], pen=pen, connect="finite", symbolBrush=color, symbolPen=None)
             mark = "╍╍" if style == DASHED else "━━"
-            self._names.append(f'<span style="color:{color}">{mark}</span> {name}')
+            self._names.append(f'<span style="color:{color}">{mark}</span>&nbsp;{name}')
             # the names stand above the curves, where a legend inside would hide them
-            self.setTitle("&nbsp;&nbsp; ".join(self._names), size="8pt", color=INK)
+            self.setTitle("&nbsp; ".join(self._names), size="7.5pt", color=INK)
         self.lines[name].setData(x, y, symbol="o" if len(x) == 1 else None, symbolSize=6)
 
 
@@ -106,13 +116,11 @@ class Monitor(QWidget):
         self.session = session
         self.folder: Path | None = None
         self._written = -1
-        self.loss = Curves("epoch", "loss per particle")
-        self.gain = Curves("epoch", "rigid − flexible")
-        self.gain.setToolTip(
-            "<qt>How much better the flexible model explains a particle than the rigid one, in units of noise. "
-            "Held-out particles were not trained on: when their curve falls, the model learns noise.</qt>"
-        )
-        self.motion = Curves("epoch", "displacement (Å)")
+        self.loss = Curves("epoch", "loss")
+        self.gain = Curves("epoch", "gain")
+        self.motion = Curves("epoch", "motion (Å)")
+        for plot, words in ((self.loss, LOSS_WORDS), (self.gain, GAIN_WORDS), (self.motion, MOTION_WORDS)):
+            plot.setToolTip(f"<qt>{words}</qt>")
         self.latents = LatentScatter()
         self.latents.setMinimumHeight(60)
         self.latents.setEnabled(False)
@@ -121,7 +129,7 @@ class Monitor(QWidget):
         )
         plots = QHBoxLayout()
         plots.setContentsMargins(0, 0, 0, 0)
-        for plot, stretch in ((self.loss, 3), (self.gain, 3), (self.motion, 2), (self.latents, 2)):
+        for plot, stretch in ((self.loss, 9), (self.gain, 6), (self.motion, 5), (self.latents, 5)):
             plot.setMinimumHeight(90)
             plots.addWidget(plot, stretch)
         layout = QVBoxLayout(self)
@@ -185,7 +193,7 @@ class Monitor(QWidget):
         self.gain.show()
         self.motion.show()
         self.loss.setLabel("bottom", "epoch")
-        self.loss.setLabel("left", "loss per particle")
+        self.loss.setLabel("left", "loss")
         for plot, wanted in ((self.loss, LOSS), (self.motion, MOTION)):
             for column, (name, color, style) in wanted.items():
                 if column in columns:
