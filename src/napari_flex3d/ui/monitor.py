@@ -33,8 +33,8 @@ MOTION = {
     "displacement_max": ("largest", "#d66ba0", SOLID),
 }
 LOSS_WORDS = (
-    "How badly a particle is explained (minus its log-likelihood, in units of noise), on average: by the flexible and by "
-    "the rigid model, of particles that were trained on and of those held out."
+    "How badly a particle is explained (minus its log-likelihood, in units of noise), on average: by the flexible and "
+    "by the rigid model, of particles that were trained on and of those held out."
 )
 GAIN_WORDS = (
     "Loss of the rigid model minus that of the flexible one. Held-out particles were not trained on: when their curve "
