@@ -176,9 +176,10 @@ def test_widgets_open_from_the_plugins_menu(qtbot, viewer, toy_session, name):
         Session.of(viewer).end()
 
 
-def test_closing_the_window_ends_a_running_training(qtbot, toy_session, toy_jobs):
+def test_closing_the_window_ends_a_running_training(qtbot, toy_session, toy_jobs, tmp_path):
     viewer, docks = view.open_viewer(toy_jobs["mesh"])
     session = docks.session
+    session.project = tmp_path  # the toys' own is for all tests
     panel = docks.widgets["Train"].panel
     qtbot.waitUntil(lambda: panel.form is not None, timeout=60_000)
     panel.form.fill({"seconds": 60.0})

@@ -113,4 +113,15 @@ def dock(name: str, session: "Session") -> "QWidget":
         "Jobs": JobsDock,
         "Help": HelpDock,
     }
-    return makers[name](session)
+    made = makers[name](session)
+    _own_menus(made)
+    return made
+
+
+def _own_menus(dock: "QWidget") -> None:
+    """Give the dock the menus of its plots, which pyqtgraph makes without an owner: they would outlive the window."""
+    from pyqtgraph import PlotWidget
+
+    for plot in dock.findChildren(PlotWidget):
+        menu = plot.getPlotItem().ctrlMenu
+        menu.setParent(plot, menu.windowFlags())

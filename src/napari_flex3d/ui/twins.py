@@ -78,7 +78,11 @@ class Twins(QObject):
         self.view: View = "map"
         self.contour = self.level = 0.0
         self._layers: dict[str, FlexSurface] = {}
-        session.ending.connect(lambda: self.listen(on=False))
+        session.ending.connect(self._on_ending)
+
+    def _on_ending(self) -> None:
+        self.listen(on=False)
+        self._layers = {}  # they hold the canvas
 
     def open(self, folder: Path) -> TwinMaps:
         """Take the maps of another reconstruction, or of the same one after it was made anew."""
