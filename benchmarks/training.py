@@ -65,17 +65,28 @@ def watch_all(clock: Clock) -> None:
 
     for name in ("spread", "gather", "tangent"):
         clock.watch(_numba, name, "kernel")
+    transforms = getattr(projection, "transforms", None)
     for owner, name in (
+        (transforms, "forward"),
+        (transforms, "inverse"),
         (projection, "_to_transform"),
         (projection, "_from_transform"),
         (particles, "rfft2"),
+        (particles, "cropped_rfft2"),
         (backprojection, "rfft3"),
         (backprojection, "irfft3"),
         (backprojection.torch.fft, "rfftn"),
         (backprojection.torch.fft, "irfftn"),
     ):
         clock.watch(owner, name, "FFT")
+    if transforms is not None:
+        from napari_flex3d.ops import misfit
+
+        clock.watch(misfit, "_on_cpu", "compare")
+        clock.watch(misfit, "_pulled_back", "compare")
     clock.watch(particles.Optics, "transfer", "CTF")
+    clock.watch(fit.DensitySteps, "take", "map")
+    clock.watch(latents, "place", "place")
     clock.watch(fit, "_rigidity", "rigidity")
     for name in ("features", "flow", "with_jacobian"):
         clock.watch(model.FlowGenerator, name, "network")
@@ -160,6 +171,16 @@ def early_rate(found: dict[str, Any]) -> float:
     return EARLY / sum(1 / found["epochs"][str(epoch)]["rate"] for epoch in range(EARLY))
 
 
+def whole(found: dict[str, Any]) -> tuple[float, float]:
+    """Particles per second and the share of kernel and FFT over all epochs, by the time that each takes."""
+    by_epoch = [found["epochs"][str(epoch if epoch < EARLY else SHOWN[-1])] for epoch in range(EPOCHS)]
+    seconds = [1 / each["rate"] for each in by_epoch]
+    inside = sum(
+        s * (e["shares"]["kernel"] + e["shares"]["FFT"]) for s, e in zip(seconds, by_epoch, strict=True)
+    )
+    return EPOCHS / sum(seconds), inside / sum(seconds)
+
+
 def show(box: int, dims: int, name: str, found: dict[str, Any], first: dict[str, Any] | None) -> None:
     """Print one version's lines."""
     late = found["epochs"][str(SHOWN[-1])]
@@ -170,11 +191,16 @@ def show(box: int, dims: int, name: str, found: dict[str, Any], first: dict[str,
         ratio = f"{rate / first['epochs'][epoch]['rate']:6.2f}" if first else "      "
         parts = "  ".join(f"{p} {shares.get(p, 0):.0%}" for p in PARTS)
         print(f"{box:4d} {dims:2d}  {name:8s} {label:7s} {rate:9.0f} {ratio} {inside:8.0%}   {parts}")
+    rate, inside = whole(found)
+    ratio = f"{rate / whole(first)[0]:6.2f}" if first else "      "
+    print(
+        f"{box:4d} {dims:2d}  {name:8s} {'whole':7s} {rate:9.0f} {ratio} {inside:8.0%}   all {EPOCHS} epochs"
+    )
     cheap = early_rate(found) / late["rate"]
     print(f"         {name:8s} early epochs, all {EARLY}: {cheap:.2f} times cheaper than a later one")
 
 
-PARTS = ("kernel", "FFT", "CTF", "rigidity", "network", "latents", "batch")
+PARTS = ("kernel", "FFT", "compare", "CTF", "network", "place", "map", "rigidity", "latents", "batch")
 
 
 def main() -> None:

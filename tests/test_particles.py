@@ -9,7 +9,7 @@ from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.mrc import read_map, write_stack
 from napari_flex3d.io.relion import particle_columns, read_particles
 from napari_flex3d.io.star import write_star
-from napari_flex3d.ops.fourier import irfft2, multiplicity, rfft2
+from napari_flex3d.ops.fourier import cropped, irfft2, multiplicity, rfft2
 from napari_flex3d.ops.projection import place, project, rigid_body
 from napari_flex3d.ops.rotations import from_euler
 from napari_flex3d.particles import Optics, Particles
@@ -89,8 +89,10 @@ def test_a_batch_holds_the_transform_of_the_stored_images(job):
     batch = particles.batch([4, 2])
     assert batch.transform.dtype == torch.complex64
     assert batch.transform.shape == batch.transfer.shape == (2, 24, 13)
-    stored = torch.from_numpy(particles.images[[4, 2]].astype("f4"))
-    assert_allclose(batch.transform, rfft2(stored), atol=1e-5)
+    exact = rfft2(torch.from_numpy(particles.images[[4, 2]].astype("f8")))
+    assert_allclose(batch.transform, exact, rtol=0, atol=2e-7 * float(exact.abs().max()))
+    inner = particles.batch([4, 2], box=16).transform
+    assert_allclose(inner, cropped(exact, 16), rtol=0, atol=2e-7 * float(exact.abs().max()))
 
 
 def test_images_stay_on_disk(job):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from napari_flex3d.model import FlowGenerator
-from napari_flex3d.ops.projection import Body, place, project, project_tangent
+from napari_flex3d.ops.misfit import misfit, normal_equations
+from napari_flex3d.ops.projection import Body, place, project
 from napari_flex3d.particles import ParticleBatch
 
 LARGEST_STEP = 1.0
@@ -44,17 +45,17 @@ class Scene:
 
     def images(self, batch: ParticleBatch, displacements: Tensor | None) -> Tensor:
         """Transforms of the model images (B, box, half); displacements (B, P, 3) or None for the map at rest."""
-        rest = self.body.vertices[None]
-        vertices = place(
-            batch.rotation, rest if displacements is None else rest + displacements, self.pixel_size
-        )
-        images = project(self.values, vertices, self.body, self.box_size, self.oversampling)
-        return batch.transfer * images
+        vertices = self._placed(batch, displacements)
+        return batch.transfer * project(self.values, vertices, self.body, self.box_size, self.oversampling)
 
     def loss(self, batch: ParticleBatch, displacements: Tensor | None) -> Tensor:
         """Half the squared misfit of each particle (B)."""
-        misfit = batch.transform - self.images(batch, displacements)
-        return 0.5 * torch.view_as_real(misfit).square().sum((-3, -2, -1))
+        vertices = self._placed(batch, displacements)
+        return misfit(self.values, vertices, self.body, batch.transform, batch.transfer, self.oversampling)
+
+    def _placed(self, batch: ParticleBatch, displacements: Tensor | None) -> Tensor:
+        rest = self.body.vertices[None]
+        return place(batch.rotation, rest if displacements is None else rest + displacements, self.pixel_size)
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,10 @@ def gauss_newton(
     rotation, pixel = batch.rotation, scene.pixel_size
     vertices = place(rotation, scene.body.vertices[None] + displacements, pixel)
     motion = torch.einsum("bij,bkpj->bkpi", rotation[:, :2], jacobian) / pixel
-    products = project_tangent(
-        scene.values, vertices, motion.contiguous(), scene.body, scene.box_size, scene.oversampling
+    images = batch.transform, batch.transfer
+    pull, precision = normal_equations(
+        scene.values, vertices, motion.contiguous(), scene.body, *images, scene.oversampling
     )
-    products *= batch.transfer[:, None]
-    torch.sub(batch.transform, products[:, 0], out=products[:, 0])  # what is left to explain
-    rows = torch.view_as_real(products).flatten(2)
-    gram = rows[:, 1:] @ rows.mT
-    pull, precision = gram[:, :, 0], gram[:, :, 1:]
     precision = precision + torch.diag_embed(prior.curvature(latents))
     step = torch.linalg.solve(precision, pull - prior.gradient(latents))
     length = step.norm(dim=-1, keepdim=True)

@@ -20,8 +20,8 @@ from napari_flex3d.io.mrc import open_stack
 from napari_flex3d.io.relion import read_particles
 from napari_flex3d.io.table import CtfState, OpticsGroup, ParticleTable
 from napari_flex3d.ops.aberrations import beam_tilt_phase, zernike_phase
-from napari_flex3d.ops.ctf import ctf
-from napari_flex3d.ops.fourier import cropped, frequencies, rfft2, shift_phase
+from napari_flex3d.ops.ctf import ctf_phase, envelope, phase_basis
+from napari_flex3d.ops.fourier import cropped_rfft2, frequencies, shift_phase
 
 Floats = NDArray[np.float32]
 StackName = Literal["train", "full"]
@@ -152,9 +152,8 @@ class Particles:
             The images, if they were `read` before.
         """
         rows = np.asarray(indices)
-        transform = rfft2((self.read(rows) if images is None else images).to(device))
-        if box is not None and box != self.box_size:
-            transform = cropped(transform, box)
+        found = (self.read(rows) if images is None else images).to(device)
+        transform = cropped_rfft2(found, box or self.box_size)
         transfer, rotation = self.optics(rows, device, box=box)
         return ParticleBatch(transform, transfer, rotation)
 
@@ -166,8 +165,7 @@ class Particles:
         if box != self._optics_box:
             self._optics_box = box
             self._optics = Optics(self.table, box, self.pixel_size * self.box_size / box)
-        scale = torch.from_numpy(self.scale[rows])[:, None, None]
-        transfer = scale * self._optics.transfer(rows)
+        transfer = self._optics.transfer(rows).mul_(torch.from_numpy(self.scale[rows])[:, None, None])
         return transfer.to(device), self._optics.rotation(rows).to(device)
 
     def batches(
@@ -223,9 +221,13 @@ class Optics:
         """CTF times shift phase, (B, n, n // 2 + 1)."""
         phase = shift_phase(frequencies(self._box_size), self._shift[rows])
         groups = self._table.group[rows]
-        for group in np.unique(groups):
+        there = np.unique(groups)
+        for group in there:
+            plate = self._plates[int(group)]
+            if len(there) == 1:
+                return plate.times(phase, self._ctf[:, rows])
             mine = np.flatnonzero(groups == group)
-            phase[mine] *= self._plates[int(group)](self._ctf[:, rows[mine]])
+            phase[mine] = plate.times(phase[mine], self._ctf[:, rows[mine]])
         return phase
 
     def _plate(self, number: int) -> "_Plate":
@@ -242,11 +244,11 @@ class Optics:
 class _Plate:
     """CTF and aberrations of one optics group.
 
-    ``inside`` says where the images have frequencies, None for everywhere; odd and even are None where there
-    are no such terms.
+    ``basis`` is that of the CTF's phase (`phase_basis`); ``inside`` says where the images have frequencies, None for
+    everywhere; odd (a factor) and even (a phase) are None where there are no such terms.
     """
 
-    frequency: Tensor
+    basis: Tensor
     inside: Tensor | None
     odd: Tensor | None
     even: Tensor | None
@@ -266,31 +268,27 @@ class _Plate:
         if any(group.beam_tilt):
             tilt = beam_tilt_phase(frequency, group.beam_tilt, voltage, spherical_aberration)
             odd = tilt if odd is None else odd + tilt
-        return cls(frequency, inside, odd, even, group.ctf_state)
+        factor = None if odd is None else torch.polar(torch.ones_like(odd), odd)
+        return cls(phase_basis(frequency), inside, factor, even, group.ctf_state)
 
-    def __call__(self, parameters: Tensor) -> Tensor:
-        """Complex transfer (B, n, n // 2 + 1) of CTF parameters (9, B)."""
-        if self.state == "corrected":
-            value = torch.ones(parameters.shape[1], *self.frequency.shape[:-1])
-        else:
-            value = self._contrast(parameters)
-        if self.state == "phase-flipped":
-            value = value.abs()
-        elif self.state == "premultiplied":
-            value = value.square()
+    def times(self, phase: Tensor, parameters: Tensor) -> Tensor:
+        """A complex factor (B, n, n // 2 + 1), which changes, times the transfer of CTF parameters (9, B)."""
+        if self.state != "corrected":
+            torch.view_as_real(phase).mul_(self._contrast(parameters)[..., None])
         if self.inside is not None:
-            value = value * self.inside
-        return value + 0j if self.odd is None else torch.polar(value, self.odd.expand_as(value))
+            phase *= self.inside
+        if self.odd is not None:
+            phase *= self.odd
+        return phase
 
     def _contrast(self, parameters: Tensor) -> Tensor:
-        value = ctf(self.frequency, *parameters)
-        if self.even is None:
-            return value
-        # -sin(gamma + offset): a phase plate of 90 degrees more turns -sin(gamma) into cos(gamma)
-        turned = parameters.clone()
-        turned[6] += torch.pi / 2
-        cosine = ctf(self.frequency, *turned)
-        return value * torch.cos(self.even) - cosine * torch.sin(self.even)
+        gamma = ctf_phase(self.basis, *parameters[:7])
+        if self.even is not None:
+            gamma += self.even
+        value = gamma.sin_().mul_(-envelope(self.basis[1], *parameters[7:]))
+        if self.state == "phase-flipped":
+            return value.abs_()
+        return value.square_() if self.state == "premultiplied" else value
 
 
 def _read_noise(path: Path, stack: StackName) -> Floats:

@@ -88,7 +88,7 @@ def _visit(
         prior, scene = _prior(setup, state), _scene(state, level)
         latents = state.latents[rows]
         if state.epoch < TRIAL_EPOCHS and state.epoch > 0:
-            trials = _trials(latents, _some_latents(setup, state, len(rows), random))
+            trials = _trials(latents, _some_latents(setup, state, len(rows), random), random)
             latents = best_trial(scene, batch, state.generator, trials, prior)
         fitted = gauss_newton(scene, batch, state.generator, latents, prior)
         state.latents[rows], state.covariance[rows] = fitted
@@ -150,10 +150,11 @@ def _some_latents(setup: Setup, state: Fit, count: int, random: torch.Generator)
     return state.latents[setup.train[chosen.numpy()]]
 
 
-def _trials(latents: Tensor, others: Tensor) -> Tensor:
-    """Trial latents: the present ones, one step along each coordinate, and those of other particles."""
-    steps = torch.eye(latents.shape[1], device=latents.device)
-    return torch.stack([latents, *(latents + s for s in steps), *(latents - s for s in steps), others])
+def _trials(latents: Tensor, others: Tensor, random: torch.Generator) -> Tensor:
+    """Trial latents: the present ones, one step either way in a random direction, and those of other particles."""
+    step = torch.randn(latents.shape, generator=random)
+    step = (step / step.norm(dim=1, keepdim=True)).to(latents)
+    return torch.stack([latents, latents + step, latents - step, others])
 
 
 def _scene(state: Fit, level: Level) -> Scene:
@@ -223,7 +224,7 @@ def _score_held_out(
         latents = state.latents[rows]
         covariance: Tensor | None = None
         if not setup.params.freeze_latents:
-            trials = _trials(latents, _some_latents(setup, state, len(rows), random))
+            trials = _trials(latents, _some_latents(setup, state, len(rows), random), random)
             latents = best_trial(scene, batch, state.generator, trials, prior)
             for _ in range(2):
                 latents, covariance = gauss_newton(scene, batch, state.generator, latents, prior)

@@ -9,7 +9,10 @@ from napari_flex3d.ops.backprojection import DensityPreconditioner, slice_weight
 from napari_flex3d.ops.fourier import multiplicity
 
 PARTICLES_A_STEP = 64
-"""Particles whose gradients are gathered before the maps move: a step costs four transforms of a volume."""
+"""Particles at least whose gradients are gathered before the maps move: a step costs four transforms of a volume."""
+
+STEPS_AN_EPOCH = 100
+"""Steps of the maps at most, about: in one the maps move by a few thousandths of what they do in an epoch."""
 
 PARTICLES_FOR_WEIGHTS = 10_000
 """Particles from which the Fourier weights are taken; of more, evenly spaced ones."""
@@ -23,6 +26,7 @@ class DensitySteps:
         self._inverse = _preconditioner(setup, level.limit)
         self._gathered: list[Tensor] = []
         self._seen = 0
+        self._wanted = max(PARTICLES_A_STEP, len(setup.train) // STEPS_AN_EPOCH)
 
     def add(self, state: Fit, gradients: list[Tensor], particles: int) -> None:
         """Gather the gradients of the maps summed over some particles, and move the maps when there are enough."""
@@ -32,7 +36,7 @@ class DensitySteps:
         else:
             self._gathered = [gradient.clone() for gradient in gradients]
         self._seen += particles
-        if self._seen >= PARTICLES_A_STEP:
+        if self._seen >= self._wanted:
             self.take(state)
 
     @torch.no_grad()

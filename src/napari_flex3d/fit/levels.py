@@ -29,6 +29,9 @@ LARGEST_ERROR = 0.02
 
 SMALLEST_GRID = 24
 
+HELD_LIMIT = 0.45
+"""Highest frequency in use on the smaller grid of a held map, cycles per voxel: no more voxels than that needs."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -87,7 +90,7 @@ def level_at(setup: Setup, state: Fit, epoch: int) -> Level:
         limit = FIRST_LIMIT + (EARLY_LIMIT - FIRST_LIMIT) * epoch / early
     box = min(n, 2 * (math.floor(limit * n) + 1))
     held = epoch < early or params.freeze_density
-    grid = min(n, max(SMALLEST_GRID, 2 * math.ceil(limit / RESOLUTION_LIMIT * n / 2))) if held else n
+    grid = min(n, max(SMALLEST_GRID, 2 * math.ceil(limit / HELD_LIMIT * n / 2))) if held else n
     # half a pixel less, so that rounding up gives this very grid
     oversampling = (fine_box(grid, 1.5) - 0.5) / box
     pixel_size = setup.particles.pixel_size * n / box

@@ -4,6 +4,8 @@ Images and volumes have their origin at index ``n // 2``; transforms keep the la
 frequency first, last axis halved. Frequencies are in cycles per pixel, so 0.5 is the Nyquist frequency.
 """
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Complex, Float, Int, Shaped
 from torch import Tensor
@@ -12,6 +14,20 @@ from torch import Tensor
 def rfft2(images: Float[Tensor, "*batch n n"]) -> Complex[Tensor, "*batch n half"]:
     """Transform of each image about its centre pixel ``n // 2``."""
     return torch.fft.rfft2(torch.fft.ifftshift(images, dim=(-2, -1)))
+
+
+def cropped_rfft2(images: Float[Tensor, "*batch n n"], box: int) -> Complex[Tensor, "*batch box half"]:
+    """`rfft2` of images of even size, and of that what an even ``box`` over the same field has (`cropped`)."""
+    whole = torch.fft.rfft2(images)
+    transform = whole if box == images.shape[-1] else cropped(whole, box)
+    # half the box to the side is a change of every second sign
+    return transform.mul_(_chequers(box, images.dtype, str(images.device)))
+
+
+@lru_cache
+def _chequers(box: int, dtype: torch.dtype, device: str) -> Float[Tensor, "box half"]:
+    odd = (torch.arange(box)[:, None] + torch.arange(box // 2 + 1)) % 2
+    return (1 - 2 * odd).to(dtype).to(device)
 
 
 def irfft2(transforms: Complex[Tensor, "*batch n half"]) -> Float[Tensor, "*batch n n"]:
@@ -74,8 +90,10 @@ def shift_phase(
     -----
     ``exp(+2 pi i k.t)``, RELION's sign (``ObservationModel::predictObservation``).
     """
-    angle = 2 * torch.pi * torch.einsum("...c,yxc->...yx", shift_px, frequency)
-    return torch.polar(torch.ones_like(angle), angle)
+    angle = 2 * torch.pi * shift_px
+    angles = angle[..., :1] * frequency[0, :, 0], angle[..., 1:] * frequency[:, 0, 1]
+    along_x, along_y = (torch.polar(torch.ones_like(a), a) for a in angles)
+    return along_y[..., :, None] * along_x[..., None, :]
 
 
 def cropped(transforms: Shaped[Tensor, "*batch n half"], box: int) -> Shaped[Tensor, "*batch box part"]:

@@ -21,6 +21,8 @@ from jaxtyping import Complex, Float, Int
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from napari_flex3d.ops.projection.transforms import from_transform, to_transform
+
 Implementation = Literal["torch", "numba", "triton"]
 
 
@@ -134,7 +136,7 @@ def project(
     Non-uniform FFT of type 1 (Dutt & Rokhlin 1993) with a cubic B-spline kernel.
     """
     fine = fine_box(box_size, oversampling)
-    module = _module(values, implementation)
+    module = implementation_of(values, implementation)
     return _Project.apply(values, vertices_px, body, box_size, fine, module)  # type: ignore[no-untyped-call]
 
 
@@ -159,10 +161,10 @@ def project_tangent(
     The projection first, then its derivative along each direction.
     """
     fine = fine_box(box_size, oversampling)
-    module = _module(values, implementation)
+    module = implementation_of(values, implementation)
     with torch.no_grad():
         grid = module.tangent(values, vertices_px, directions_px, body, box_size, fine)
-    return _to_transform(grid, box_size)
+    return to_transform(grid, box_size)
 
 
 @lru_cache
@@ -182,49 +184,10 @@ def implementation_for(device: torch.device | str) -> Implementation:
     return "triton" if kind == "cuda" and find_spec("triton") else "torch"
 
 
-def _module(values: Tensor, implementation: Implementation | None) -> ModuleType:
+def implementation_of(values: Tensor, implementation: Implementation | None = None) -> ModuleType:
+    """Module with the three products for values on their device, unless named."""
     name = implementation or implementation_for(values.device)
     return import_module(f"napari_flex3d.ops.projection._{name}")
-
-
-def _to_transform(grid: Float[Tensor, "*batch fine fine"], box: int) -> Complex[Tensor, "*batch box half"]:
-    """Transform of a spread grid, cropped and freed from the spline; `_from_transform` is its adjoint."""
-    fine, columns = grid.shape[-1], box // 2 + 1
-    factor = _factor(box, fine, grid.dtype, str(grid.device))
-    transform = torch.fft.rfft2(grid)
-    cropped = transform.new_empty(*grid.shape[:-2], box, columns)
-    for kept, held in _rows(box, fine):
-        torch.mul(transform[..., held, :columns], factor[kept], out=cropped[..., kept, :])
-    return cropped
-
-
-def _from_transform(
-    gradient: Complex[Tensor, "batch box half"], fine: int
-) -> Float[Tensor, "batch fine fine"]:
-    """Adjoint of `_to_transform`, with one real transform."""
-    box, columns = gradient.shape[-2:]
-    factor = _factor(box, fine, gradient.real.dtype, str(gradient.device)).clone()
-    twice = slice(1, columns - 1) if fine == box else slice(1, columns)
-    factor[:, twice] *= 0.5  # the inverse real transform counts these columns twice
-    padded = gradient.new_zeros(len(gradient), fine, fine // 2 + 1)
-    for kept, held in _rows(box, fine):
-        torch.mul(gradient[:, kept], factor[kept], out=padded[:, held, :columns])
-    return torch.fft.irfft2(padded, s=(fine, fine), norm="forward")
-
-
-@lru_cache
-def _factor(box: int, fine: int, dtype: torch.dtype, device: str) -> Float[Tensor, "box half"]:
-    """One over the cubic B-spline's transform."""
-    ky = (torch.fft.fftfreq(box, dtype=torch.float64) * box).round()
-    kx = torch.arange(box // 2 + 1, dtype=torch.float64)
-    spline = torch.sinc(ky / fine)[:, None] ** 4 * torch.sinc(kx / fine)[None] ** 4
-    return (1 / spline).to(dtype).to(device)  # not all devices have float64
-
-
-def _rows(box: int, fine: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where the rows of a transform lie, and where in a finer one: those of frequencies from 0 on, then the others."""
-    above = (box + 1) // 2
-    return (slice(above), slice(above)), (slice(above, box), slice(fine - box + above, fine))
 
 
 class _Project(torch.autograd.Function):
@@ -236,13 +199,13 @@ class _Project(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(values, vertices_px)
         ctx.rest = body, box, fine, module
-        return _to_transform(module.spread(values.detach(), vertices_px.detach(), body, box, fine), box)
+        return to_transform(module.spread(values.detach(), vertices_px.detach(), body, box, fine), box)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         values, vertices_px = ctx.saved_tensors
         body, box, fine, module = ctx.rest
-        grid = _from_transform(gradients[0], fine)
+        grid = from_transform(gradients[0], fine)
         wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
         to_values, to_vertices = module.gather(grid, values, vertices_px, body, box, fine, *wanted)
         return to_values, to_vertices, None, None, None, None
