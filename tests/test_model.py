@@ -79,6 +79,13 @@ def test_displayed_latents_and_their_sd(model):
     np.testing.assert_allclose(model.latent_sd[0], [0.2 * 0.5, 0.3 * 0.6], rtol=1e-5)
 
 
+def test_displacements_are_those_of_the_generator(model):
+    z = np.array([[0.4, -0.3], [-1.2, 0.9]], dtype=np.float32)
+    with torch.no_grad():
+        flow = model.generator(torch.from_numpy(z / model.latent_scale))
+    np.testing.assert_allclose(model.displacements(z), flow, atol=1e-5 * float(flow.abs().max()))
+
+
 def test_move_carries_vertices_with_their_displacement(model):
     z = np.array([0.4, -0.3])
     moved = model.move(model.mesh.vertices, z)

@@ -199,10 +199,20 @@ class FlexModel:
             raise ValueError(
                 f"a latent has {self.latent_dims} coordinates, got an array of shape {latents.shape}"
             )
-        standard = torch.from_numpy(latents.reshape(-1, self.latent_dims) / self.latent_scale)
+        layers, moves = self._flow
+        hidden = standard = latents.reshape(-1, self.latent_dims) / self.latent_scale
+        for weight, bias in layers:
+            hidden = np.tanh(hidden @ weight + bias)
+        features = np.concatenate([standard, hidden], axis=1) - self.generator.mean_features.numpy()
+        moved = torch.from_numpy(features.astype(np.float32)) @ moves
+        return moved.numpy().reshape(*latents.shape[:-1], -1, 3)
+
+    @cached_property
+    def _flow(self) -> tuple[list[tuple[Floats, Floats]], Tensor]:
+        """The generator for single latents, a fifth of a slider's time: its layers, and the moves of all features."""
         with torch.no_grad():
-            moved = self.generator(standard).numpy()
-        return moved.reshape(*latents.shape[:-1], -1, 3)
+            layers = [(layer.weight.numpy().T.copy(), layer.bias.numpy()) for layer in self.generator.linears]
+            return layers, self.generator.weight @ self.generator.modes
 
     def move(self, points: ArrayLike, z: ArrayLike) -> Floats:
         """Points (M, 3), Å from the box centre, carried along the flow of latent ``z`` (K)."""

@@ -24,16 +24,18 @@ _compile = numba.njit(**OPTIONS)
 
 @_compile
 @no_type_check
-def move(thread, threads, density, at, cell, weights, corners, places, bounds):
-    """Places of voxels between their cells' moved corners."""
+def move(thread, threads, density, at, cell, weights, cells, moved, places, bounds):
+    """Places of voxels between their cells' moved vertices, four numbers each."""
     count, blocks = len(at), len(bounds)
     for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
         for n in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
             v = np.uintp(n)  # unsigned, so that numba looks for no negative index
-            k, c = np.uintp(4) * v, 16 * cell[v]
+            k, c = np.uintp(4) * v, np.uintp(4) * np.uintp(cell[v])
             one, two, three = k + np.uintp(1), k + np.uintp(2), k + np.uintp(3)
-            p = load4(corners, c) * weights[k] + load4(corners, c + 4) * weights[one]
-            q = load4(corners, c + 8) * weights[two] + load4(corners, c + 12) * weights[three]
+            p = load4(moved, 4 * cells[c]) * weights[k]
+            p += load4(moved, 4 * cells[c + np.uintp(1)]) * weights[one]
+            q = load4(moved, 4 * cells[c + np.uintp(2)]) * weights[two]
+            q += load4(moved, 4 * cells[c + np.uintp(3)]) * weights[three]
             store(places, k, p + q)
             places[three] = density[np.uintp(at[v])]
         _bound_block(places, bounds, block)
@@ -74,10 +76,25 @@ def _bound_block(places, bounds, block):
 
 @_compile
 @no_type_check
-def spread(thread, threads, flat, places, bounds, middles, box, weights, taps):
+def cuts(bounds, box, threads):
+    """First planes of the threads, and the box: as many blocks of voxels have their middle in each range."""
+    planes = np.empty(threads + 1, np.int64)
+    planes[0], planes[threads] = 0, box
+    middles = np.empty(len(bounds), np.float32)
+    for block in range(len(bounds)):
+        middle = (bounds[block, 0, 2] + bounds[block, 1, 2]) / 2
+        middles[block] = min(max(middle, 0), box)
+    middles.sort()
+    for thread in range(1, threads):
+        planes[thread] = np.int64(middles[len(middles) * thread // threads]) if len(middles) else 0
+    return planes
+
+
+@_compile
+@no_type_check
+def spread(thread, threads, flat, places, bounds, planes, box, weights, taps):
     """Clear the planes that are this thread's and add all voxels to them, whole or in part, in their order."""
-    bottom = np.int64(middles[len(middles) * thread // threads]) if thread else 0
-    top = np.int64(middles[len(middles) * (thread + 1) // threads]) if thread + 1 < threads else box
+    bottom, top = planes[thread], planes[thread + 1]
     flat[bottom * box * box : top * box * box] = 0
     back = taps // 2
     rows = np.empty(12, np.float32)

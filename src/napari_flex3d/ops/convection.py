@@ -135,7 +135,6 @@ class CarriedVoxels:
         """The density of these voxels where the vertices' displacements, Å, take them; `convect` says how."""
         moved = np.zeros((len(self.vertices), 4), np.float32)
         moved[:, :3] = _to_grid(self.vertices + displacements, self.box, self.pixel_size)
-        corners = np.take(moved, self.cells, axis=0)
         try:
             places = self._rooms.pop()
         except IndexError:
@@ -146,8 +145,10 @@ class CarriedVoxels:
             self.at,
             self.cell,
             self.weights.reshape(-1),
+            self.cells.reshape(-1),
+            moved.reshape(-1),
         )
-        on_threads(kernels.move, *given, corners.reshape(-1), places.reshape(-1), bounds)
+        on_threads(kernels.move, *given, places.reshape(-1), bounds)
         grid = _pushed(places, bounds, self.box, order)
         self._rooms.append(places)
         return grid
@@ -174,7 +175,7 @@ def _pushed(places: Array, bounds: Array, box: int, order: int) -> Array:
         grid.reshape(-1),
         places.reshape(-1),
         bounds,
-        _middles(bounds, box),
+        kernels.cuts(bounds, box, torch.get_num_threads()),
         box,
         weights,
         taps,
@@ -184,10 +185,3 @@ def _pushed(places: Array, bounds: Array, box: int, order: int) -> Array:
         last = np.clip(np.floor(bounds[:, 1, 2::-1].max(0)) + taps // 2, 0, box).astype(int)
         sharpen(grid, first, last)
     return grid
-
-
-def _middles(bounds: Array, box: int) -> Array:
-    """The middle planes of the blocks, from low to high: where to cut for threads with as many voxels each."""
-    if not len(bounds):
-        return np.zeros(1)
-    return np.sort(np.clip(bounds[:, :, 2].mean(1), 0, box))
