@@ -26,7 +26,7 @@ def jobs(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(planning, "SECONDS", 0.01)
+    monkeypatch.setattr(planning.pace, "SECONDS", 0.01)
 
 
 def test_every_next_stage_is_planned(jobs):

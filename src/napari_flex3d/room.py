@@ -15,6 +15,12 @@ PROGRAM = 700_000_000
 MODES = 126
 """Elastic modes of a flow generator."""
 
+NETWORK = 600_000
+"""Bytes of a checkpoint's weights of a flow generator of the default size, their average and Adam's moments."""
+
+PICTURES = 100_000
+"""Bytes of a job's pictures, record and log."""
+
 
 MOST_GROUPS, FEWEST_SHARING = 24, 400
 """Shared deformations of a half-set at most, and particles that share one at least on average."""
@@ -99,10 +105,11 @@ def of_training(sizes: Sizes, epochs: int) -> Need:
     batch = sizes.batch * (
         n**2 * 40 + round((1.5 * n) ** 2) * 12 * (1 + dims) + 60 * sizes.vertices * (1 + dims)
     )
-    checkpoint = 2 * latents + 3 * modes + 2 * sizes.particles + 5 * n**3 + 8 * sizes.voxels(n)
+    checkpoint = 2 * latents + 3 * modes + NETWORK + 2 * sizes.particles + 5 * n**3 + 8 * sizes.voxels(n)
+    disk = epochs * checkpoint + 4 * n**3 + 230 * sizes.particles + PICTURES
     memory = PROGRAM + table + 4 * latents + 5 * modes + maps + tied + springs + batch
     on_device = 4 * modes + 30 * n**3 + 100 * sizes.voxels(n) + 2 * batch
-    return Need(memory, on_device, epochs * checkpoint + 150 * sizes.particles)
+    return Need(memory, on_device, disk)
 
 
 def of_reconstruction(sizes: Sizes, *, rigid_twin: bool = True) -> Need:
@@ -116,7 +123,7 @@ def of_reconstruction(sizes: Sizes, *, rigid_twin: bool = True) -> Need:
     memory = PROGRAM + table + batch + maps + solver + volumes
     # voxels on their mesh and vectors of the solver, shared deformations, one product, voxels a part at a time
     on_device = 100 * voxels + 2 * sizes.groups * n**3 + 24 * n**3 + 300_000_000 + 2 * batch
-    return Need(memory, on_device, volumes + 12 * n**3 + 24 * 4 * voxels)
+    return Need(memory, on_device, volumes + 12 * n**3 + 24 * 4 * voxels + PICTURES)
 
 
 def of_series(sizes: Sizes, volumes: int, box: int) -> Need:

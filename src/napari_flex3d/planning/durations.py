@@ -1,0 +1,87 @@
+"""How long stages take at a pace that was measured: how often each of their pieces is done. Plain arithmetic."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_flex3d.fit import TRIAL_EPOCHS, early_epochs
+from napari_flex3d.reconstruct.shared import INNER
+
+START = 4.0
+"""Seconds until a stage's program is there, and for the pictures and tables at its end."""
+
+HELD_OUT_VISIT = 1.7
+"""A visit of a held-out particle, which scores trial latents and takes two steps, in visits of a training particle."""
+
+LAST_VISIT = 0.4
+"""The last step of a training particle's latent, in visits."""
+
+ITERATIONS = 3
+"""Iterations that a half-map usually needs before one gains next to nothing; each is a pass over its particles."""
+
+BESIDES = 1.7
+"""Passes over the particles besides: the first gradient, and the weights of those that share a deformation."""
+
+
+def shown_epochs(epochs: int) -> list[int]:
+    """Epochs whose pace is measured: the first and last early ones with and without trials, and the first later one."""
+    early = early_epochs(epochs)
+    return sorted({e for e in (0, 1, TRIAL_EPOCHS - 1, early - 1, early) if e <= min(early, epochs - 1)})
+
+
+@dataclass(frozen=True)
+class TrainingPace:
+    """Pace of a training.
+
+    Parameters
+    ----------
+    set_up
+        Seconds before the first epoch.
+    begun
+        Seconds until an epoch is under way, for each epoch that was measured (`shown_epochs`).
+    visit
+        Seconds a particle in each of these.
+    """
+
+    set_up: float
+    begun: dict[int, float]
+    visit: dict[int, float]
+
+    def seconds(self, epochs: int, train: int, held_out: int) -> float:
+        """Duration of a training on so many particles, some more of which are held out."""
+        shown = sorted(self.visit)
+        visits = np.interp(np.arange(epochs), shown, [self.visit[e] for e in shown])
+        changes = range(min(early_epochs(epochs) + 1, epochs))
+        begun = sum(self.begun[min(shown, key=lambda s: abs(s - e))] for e in changes)
+        passes = float(visits.sum()) * (train + HELD_OUT_VISIT * held_out)
+        return START + self.set_up + begun + passes + LAST_VISIT * train * float(visits[-1])
+
+
+@dataclass(frozen=True)
+class ReconstructionPace:
+    """Pace of a reconstruction.
+
+    Parameters
+    ----------
+    flexible, rigid
+        Seconds a particle of a pass with the motion, and of the twin without.
+    product
+        Seconds of a product with one shared deformation.
+    threads
+        Deformations that are worked on at once.
+    """
+
+    flexible: float
+    rigid: float
+    product: float
+    threads: int
+
+    def seconds(self, particles: int, groups: int, max_iterations: int, *, rigid_twin: bool) -> float:
+        """Duration of both half-maps, in which so many groups share deformations, and of the twin's two."""
+        iterations = min(ITERATIONS, max_iterations)
+        seconds = START
+        for visit, shared in ((self.flexible, groups), (self.rigid, 1))[: 1 + rigid_twin]:
+            seconds += (iterations + BESIDES) * particles * visit
+            seconds += 2 * iterations * INNER * self.product * math.ceil(shared / self.threads)
+        return seconds

@@ -1,0 +1,133 @@
+"""The pace of the next stages on the particles of a job, measured for some seconds with nothing written."""
+
+import statistics
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_flex3d.fit import Fit, Setup, begin, fit, set_up
+from napari_flex3d.io.mrc import read_map
+from napari_flex3d.mesh import TetMesh, voxel_positions
+from napari_flex3d.ops.convection import convect
+from napari_flex3d.ops.gridding import gather3, spread3
+from napari_flex3d.ops.projection import Body, place, project, rigid_body
+from napari_flex3d.particles import Particles
+from napari_flex3d.planning.durations import ReconstructionPace, TrainingPace, shown_epochs
+from napari_flex3d.room import Sizes
+from napari_flex3d.train import TrainParams, train_mask
+
+now = time.perf_counter
+"""The clock; a benchmark on a busy machine takes the processor's."""
+
+SECONDS = 1.0
+"""Time to measure each kind of step for."""
+
+VOXELS = 60_000
+"""Voxels of the crop box that a pass is measured with; a pass is linear in them."""
+
+
+def of_training(
+    prep: Path, mask_from: Path, mesh: TetMesh, params: TrainParams
+) -> tuple[TrainingPace, int, int]:
+    """Start a training and time some steps of each kind; particles that it will train on and hold out besides."""
+    start = now()
+    particles = Particles.open(prep, "train")
+    density = read_map(prep / "map_train.mrc")
+    no_mesh = mask_from == prep
+    mask = read_map(prep / "mask_train.mrc").data > 0.5 if no_mesh else train_mask(mask_from, density)
+    setup = set_up(particles, mesh, mask, params.held_out / 100, params)
+    scaled = (density.data * mask * particles.map_scale).astype(np.float32)
+    state = begin(setup, scaled, params.layers, params.hidden_units)
+    took, visit, begun = now() - start, {}, {}
+    for epoch in shown_epochs(params.epochs):
+        begun[epoch], visit[epoch] = _timed_epoch(setup, state, epoch)
+    return TrainingPace(took, begun, visit), len(setup.train), int(setup.held_out.sum())
+
+
+def _timed_epoch(setup: Setup, state: Fit, epoch: int) -> tuple[float, float]:
+    """Seconds until an epoch's second step is done, less its steps; and seconds a particle."""
+    state.epoch = epoch
+    steps = fit(setup, state)
+    start = now()
+    for _ in islice(steps, 2):  # loads or compiles kernels
+        pass
+    begun = now() - start
+    a_step = _median(lambda: next(steps))
+    steps.close()
+    return max(0.0, begun - 2 * a_step), a_step / setup.batch_size
+
+
+def _median(work: Callable[[], object]) -> float:
+    """Median seconds of a piece of work that is repeated for a while; what disturbs it once does not count."""
+    taken: list[float] = []
+    while len(taken) < 3 or sum(taken) < SECONDS:
+        start = now()
+        work()
+        taken.append(now() - start)
+    return statistics.median(taken)
+
+
+def of_volumes(sizes: Sizes) -> float:
+    """Seconds to move one map of the training box, write it and draw it."""
+    count, box = sizes.voxels(sizes.train_box), sizes.train_box
+    random = torch.Generator().manual_seed(0)
+    points = (torch.rand(count, 3, generator=random) - 0.5) * box * 0.8
+    values = torch.rand(count, generator=random)
+    convect(values, points, box, 1.0, 3)
+    start = now()
+    convect(values, points, box, 1.0, 3)
+    return 3 * (now() - start)
+
+
+def of_reconstruction(prep: Path, mesh: TetMesh, sizes: Sizes, *, rigid_twin: bool) -> ReconstructionPace:
+    """Time passes over a few particles, and products with a shared deformation."""
+    flexible = _pass_time(prep, mesh, sizes, flexible=True)
+    rigid = _pass_time(prep, mesh, sizes, flexible=False) if rigid_twin else 0.0
+    return ReconstructionPace(flexible, rigid, _product_time(sizes), torch.get_num_threads())
+
+
+def _pass_time(prep: Path, mesh: TetMesh, sizes: Sizes, *, flexible: bool) -> float:
+    """Seconds a particle of a pass of "reconstruct", from two thinned masks: a pass is linear in the voxels."""
+    particles = Particles.open(prep, "full")
+    mask = read_map(prep / "mask.mrc").data > 0.5
+    every = max(1, int(mask.sum()) // VOXELS)
+    points = voxel_positions(np.argwhere(mask)[::every], len(mask), particles.pixel_size)
+    whole = mesh.bind(points) if flexible else rigid_body(torch.from_numpy(points).float())
+    part = whole.subset(torch.arange(len(points)) % 4 == 0)
+    full, quarter = (_time_of_images(particles, body) for body in (whole, part))
+    a_voxel = max(0.0, full - quarter) / (len(whole.order) - len(part.order))
+    return full + a_voxel * (sizes.voxels(sizes.crop_box) - len(whole.order))
+
+
+def _product_time(sizes: Sizes) -> float:
+    """Seconds of a product with one shared deformation: transforms of a volume, and its voxels there and back."""
+    box, count = sizes.crop_box, min(VOXELS, sizes.voxels(sizes.crop_box))
+    volume = torch.zeros(box, box, box)
+    body = rigid_body((torch.rand(count, 3, generator=torch.Generator().manual_seed(0)) - 0.5) * box / 2)
+    values = torch.ones(count)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # groups are spread over the threads
+    gather3(spread3(values, body.vertices, body, box), body.vertices, body)  # loads or compiles
+    there = _median(lambda: gather3(spread3(values, body.vertices, body, box), body.vertices, body))
+    transforms = _median(lambda: torch.fft.irfftn(torch.fft.rfftn(volume), s=volume.shape))
+    torch.set_num_threads(threads)
+    return there * sizes.voxels(box) / count + transforms
+
+
+def _time_of_images(particles: Particles, body: Body) -> float:
+    rows = np.arange(min(16, len(particles)))
+    values = torch.ones(len(body.order), requires_grad=True)
+
+    def once() -> Tensor:
+        batch = particles.batch(rows)
+        at = place(batch.rotation, body.vertices[None], particles.pixel_size)
+        misfit = batch.transform - batch.transfer * project(values, at, body, particles.box_size)
+        return torch.autograd.grad(torch.view_as_real(misfit).square().sum(), values)[0]
+
+    once()
+    return _median(once) / len(rows)
