@@ -18,6 +18,7 @@ from programs.running import Found
 from programs.scores import scores
 from programs.sets import ParticleSet
 
+from napari_flex3d.io.mrc import read_map
 from napari_flex3d.synthetic import Kind, write_sample
 
 KINDS = get_args(Kind)
@@ -37,6 +38,9 @@ def ours(particles: ParticleSet, given: argparse.Namespace) -> Iterator[Found]:
     """A training that is there already, or new ones, the larger box first."""
     if given.trained:
         yield programs.ours.trained(particles, given.trained)
+        if given.reconstructed:
+            flex = read_map(given.reconstructed / "flex.mrc")
+            yield programs.ours.trained(particles, given.trained, flex=flex)
         return
     boxes = sorted({given.box, given.train_box}, reverse=True)
     for box in boxes:
@@ -116,6 +120,7 @@ def main() -> None:
     parser.add_argument(
         "--trained", type=Path, help="score this training job of ours, of the one set, and make none"
     )
+    parser.add_argument("--reconstructed", type=Path, help="and with the map of this reconstruction of it")
     parser.add_argument("--ours", default="ours", help="folder of our jobs within that of the set")
     parser.add_argument("--nice", type=int, default=0, help="niceness of the other programs")
     parser.add_argument(
