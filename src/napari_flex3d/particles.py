@@ -123,6 +123,10 @@ class Particles:
         """Count the particles, copies too."""
         return len(self.table)
 
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Some of the particles; the images stay where they are."""
+        return type(self)(self.images, self.table.take(rows), self.pixel_size, self.noise, self.map_scale)
+
     def read(self, rows: NDArray[np.int64]) -> Tensor:
         """Images of some rows, (B, n, n) float32, read in the order in which they lie on the disk."""
         wanted = self.table.image[rows]

@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,35 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from napari_flex3d.agreement import write_agreement
 from napari_flex3d.devices import DeviceName, choose_device, in_words, room_on
 from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, begin, fit, latent_scale, set_up
+from napari_flex3d.fit.halves import Agreement, compare, half_of
 from napari_flex3d.fit.monitors import diagnose, motion_found
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.latents import read_latents
 from napari_flex3d.io.mrc import Volume, read_map, write_map
-from napari_flex3d.jobs import input_of
+from napari_flex3d.jobs import input_of, read_job
 from napari_flex3d.latent_tables import write_latents
 from napari_flex3d.mesh import TetMesh
-from napari_flex3d.model import LATENT_BORDER, FlexModel, load_state, save_model
+from napari_flex3d.model import (
+    LATENT_BORDER,
+    FlexModel,
+    checkpoint_folder,
+    load_model,
+    load_state,
+    save_model,
+)
 from napari_flex3d.ops.fourier import resample3
 from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
 from napari_flex3d.particles import Particles
 from napari_flex3d.progress import Progress
-from napari_flex3d.room import Sizes, of_training, remedy, sizes_of
 from napari_flex3d.room import check as check_room
+from napari_flex3d.room import of_training, remedy, sizes_of
+
+FEWEST = 20
+"""Particles at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +50,13 @@ class TrainParams(Params):
     mesh: Path = param(REQUIRED, "The mesh job.", positional=True, path="job")
     latent_dims: int = param(2, "Latent coordinates of a particle.", low=1, high=16, cryosparc="flex_K")
     epochs: int = param(16, "Passes over all particles.", low=1, high=1000)
+    extra_epochs: int = param(
+        0,
+        "Further passes at full resolution and the final learning rate.",
+        low=0,
+        high=1000,
+        cryosparc="flex_extra_epochs",
+    )
     rigidity: float = param(
         2.0,
         "Strength of the rigidity prior. Higher is stiffer; lower it when the motion looks too small, raise it "
@@ -124,6 +143,18 @@ class TrainParams(Params):
         suffixes=(".csv", ".star", ".cs"),
         advanced=True,
     )
+    continue_from: Path | None = param(
+        None,
+        "A training of the same mesh job to go on from, with these parameters: its motion, map and latents are taken "
+        "over after the epochs that it did. Give extra_epochs.",
+        path="folder",
+        advanced=True,
+    )
+    independent_halves: bool = param(
+        False,
+        "Also train on each half-set alone and say how well the two motions agree; half-maps are then made with the "
+        "motion of their own half. Takes twice as long.",
+    )
     freeze_latents: bool = param(False, "Keep the first latents.", advanced=True)
     seed: int = param(0, "Seed of everything random.", low=0, high=2**31 - 1, advanced=True)
 
@@ -132,7 +163,8 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     """Train a flexible model; after a stop, from the newest checkpoint in ``out``.
 
     Writes a checkpoint after every epoch, and at the end ``latents.csv``, ``latents.star``, ``latents.cs``,
-    ``canonical.mrc``, ``loss.png`` and ``latents.png``.
+    ``canonical.mrc``, ``loss.png`` and ``latents.png``; for independent halves also the checkpoints of each in
+    ``half1`` and ``half2``, and their agreement.
 
     Raises
     ------
@@ -142,10 +174,11 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     device = choose_device(params.device)
     prep = input_of(params.mesh, "prep")
     sizes = sizes_of(params.mesh, params.latent_dims)
-    check_room("train", of_training(sizes, params.epochs), sizes, out)
+    epochs = params.epochs + params.extra_epochs
+    check_room("train", of_training(sizes, epochs * (1 + params.independent_halves)), sizes, out)
     particles = Particles.open(prep, "train")
-    if len(particles) < 20:
-        raise InputError(f"{prep} has {len(particles)} particles; training needs at least 20.")
+    if len(particles) < FEWEST:
+        raise InputError(f"{prep} has {len(particles)} particles; training needs at least {FEWEST}.")
     density = read_map(prep / "map_train.mrc")
     mask = train_mask(params.mesh, density)
     yield Progress(0, 0, f"{len(particles)} particles, {int(mask.sum())} voxels: tying voxels to the mesh")
@@ -157,26 +190,24 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     first = read_latents(given, particles.table, params.latent_dims) if given else None
     state = begin(setup, scaled.astype(np.float32), params.layers, params.hidden_units, first)
     history: list[dict[str, float]] = []
-    if (out / "latest").is_file():
-        folder = out / (out / "latest").read_text().strip()
-        previous, tensors = load_state(folder)
+    before = out if (out / "latest").is_file() else _to_continue(params, setup)
+    if before is not None:
+        previous, tensors = load_state(checkpoint_folder(before))
         state.restore(tensors)
+        setup = replace(setup, held_out=previous.held_out)
         history = previous.facts["history"]
-        yield Progress(state.epoch, params.epochs, f"Going on after epoch {state.epoch}")
-    for done, total, metrics in _with_room(fit(setup, state), device, sizes):
-        if not metrics:
-            yield Progress(done, total)
-            continue
-        history.append(metrics)
-        model = _model(setup, state, history)
-        _checkpoint(out, model, state)
-        said = diagnose(history, setup.params, particles.pixel_size)
-        with atomic(out / "warnings.txt") as temporary:  # for whoever looks while the training goes on
-            temporary.write_text("".join(f"{sentence}\n" for sentence in said), encoding="utf-8")
-        preview = _preview(model) | {"warnings": said}
-        yield Progress(done, total, _in_words(metrics, params.epochs), metrics, preview)
+        yield Progress(state.epoch, epochs, f"Going on after epoch {state.epoch}")
+    less = f"{remedy('train', sizes)}, or use device = cpu."
+    with room_on(device, less):
+        yield from _fitted(setup, state, history, out)
     for sentence in diagnose(history, setup.params, particles.pixel_size):
         warnings.warn(sentence, InputWarning, stacklevel=2)
+    agreement = None
+    if params.independent_halves:
+        with room_on(device, less):
+            agreement = yield from _halves(setup, scaled, first, out)
+        write_agreement(out, agreement, setup.mask.numpy(), density)
+        yield Progress(1, 1, agreement.in_words())
     model = _model(setup, state, history)
     write_latents(out, prep, particles.table, model)
     write_map(out / "canonical.mrc", model.canonical, like=density)
@@ -192,14 +223,96 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
         "gain_held_out": last["rigid_loss_held_out"] - last["loss_held_out"],
         "training_limit_A": model.facts["training_limit_A"],
         "motion_found": motion_found(last, particles.pixel_size),
-    }
+    } | ({} if agreement is None else {"halves": agreement.facts()})
 
 
-def _with_room(
-    steps: Generator[tuple[int, int, dict[str, float]], None, None], device: torch.device, sizes: Sizes
-) -> Generator[tuple[int, int, dict[str, float]], None, None]:
-    with room_on(device, f"{remedy('train', sizes)}, or use device = cpu."):
-        yield from steps
+def _fitted(
+    setup: Setup,
+    state: Fit,
+    history: list[dict[str, float]],
+    out: Path,
+) -> Generator[Progress, None, None]:
+    """Fit to the end, with a checkpoint and the monitors' sentences after every epoch."""
+    params = setup.params
+    for done, total, metrics in fit(setup, state):
+        if not metrics:
+            yield Progress(done, total)
+            continue
+        history.append(metrics)
+        model = _model(setup, state, history)
+        _checkpoint(out, model, state)
+        said = diagnose(history, params, setup.particles.pixel_size)
+        with atomic(out / "warnings.txt") as temporary:  # for whoever looks while the training goes on
+            temporary.write_text("".join(f"{sentence}\n" for sentence in said), encoding="utf-8")
+        preview = _preview(model) | {"warnings": said}
+        words = _in_words(metrics, params.epochs + params.extra_epochs)
+        yield Progress(done, total, words, metrics, preview)
+
+
+def _halves(
+    setup: Setup,
+    scaled: NDArray[np.float32],
+    latents: NDArray[np.float32] | None,
+    out: Path,
+) -> Generator[Progress, None, Agreement]:
+    """Train on each half-set alone, in ``half1`` and ``half2``, and compare the two motions."""
+    both = []
+    for half in (0, 1):
+        own, folder, name = half_of(setup, half), out / f"half{half + 1}", f"half-set {half + 1}"
+        given = None if latents is None else latents[setup.particles.half == half]
+        params = own.params
+        state = begin(own, scaled, params.layers, params.hidden_units, given)
+        history: list[dict[str, float]] = []
+        if (folder / "latest").is_file():
+            previous, tensors = load_state(checkpoint_folder(folder))
+            state.restore(tensors)
+            history = previous.facts["history"]
+        if len(own.train) < FEWEST:
+            raise InputError(
+                f"{name} has {len(own.train)} particles to train on; at least {FEWEST} are needed."
+            )
+        yield Progress(0, 0, f"Training on {name} alone: {len(own.particles)} particles")
+        for report in _fitted(own, state, history, folder):
+            message = f"{name}, {report.message}" if report.message else ""
+            yield Progress(report.step, report.total, message)  # curves and views are those of all particles
+        both.append((own, state))
+    comparison = compare(setup, both)
+    while True:
+        try:
+            done, total = next(comparison)
+        except StopIteration as end:
+            return end.value
+        yield Progress(done, total)
+
+
+def _to_continue(params: TrainParams, setup: Setup) -> Path | None:
+    """The training to go on from, if it fits."""
+    job = params.continue_from
+    if job is None:
+        return None
+    read_job(job, "train", wanted_by="train --continue-from")
+    model, last = load_model(job), params.epochs + params.extra_epochs
+    if params.initial_latents is not None:
+        raise InputError("--continue-from takes the latents of that training: leave --initial-latents out.")
+    found = (model.latent_dims, len(model.generator.layers), model.generator.linears[0].out_features)
+    wanted = (params.latent_dims, params.layers, params.hidden_units)
+    names = ("latent_dims", "layers", "hidden_units")
+    for name, one, other in zip(names, found, wanted, strict=True):
+        if one != other:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"{job} has {name} = {one}, not {other}: give {flag} {one}.")
+    same = (
+        np.array_equal(model.mesh.vertices, setup.mesh.vertices)
+        and np.array_equal(model.mask, setup.mask.numpy())
+        and np.array_equal(model.half, setup.particles.half)
+    )
+    if not same:
+        raise InputError(f"{job} was trained on other particles or another mesh: give its own mesh job.")
+    if model.facts["epoch"] >= last:
+        raise InputError(
+            f"{job} has done {model.facts['epoch']} epochs, all that are asked for: give --extra-epochs."
+        )
+    return job
 
 
 def train_mask(mesh: Path, density: Volume) -> NDArray[np.bool_]:

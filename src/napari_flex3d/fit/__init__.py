@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from napari_flex3d.fit.state import Fit, FitParams, Setup, begin, latent_scale, 
 from napari_flex3d.latents import Prior, Scene, best_trial, gauss_newton
 from napari_flex3d.model import FlowGenerator
 from napari_flex3d.ops.elasticity import rigidity_energy
-from napari_flex3d.particles import ParticleBatch
+from napari_flex3d.particles import ParticleBatch, Particles
 
 __all__ = ["RESOLUTION_LIMIT", "Fit", "Setup", "begin", "early_epochs", "fit", "latent_scale", "set_up"]
 
@@ -28,12 +29,15 @@ STANDARD_PER_DISPLAYED = 2.0
 HELD_COMPARED = 4
 """One particle in so many is compared with the rigid model while the map is held."""
 
+DONORS = 6
+"""Other particles whose latents are tried for one that was not seen before."""
+
 TRIAL_EPOCHS = 4
 """Epochs in which a few trial latents are scored before each Gauss-Newton step."""
 
 
 def fit(setup: Setup, state: Fit) -> Generator[tuple[int, int, dict[str, float]], None, None]:
-    """Train from ``state.epoch`` to the last epoch.
+    """Train from ``state.epoch`` to the last epoch, the extra ones at the final rate.
 
     Yields
     ------
@@ -44,9 +48,10 @@ def fit(setup: Setup, state: Fit) -> Generator[tuple[int, int, dict[str, float]]
     params = setup.params
     train = setup.train
     steps = math.ceil(len(train) / setup.batch_size)
-    total = params.epochs * steps
+    last = params.epochs + params.extra_epochs
+    total = last * steps
     level = density = None
-    while state.epoch < params.epochs:
+    while state.epoch < last:
         epoch = state.epoch
         if level is None or epoch <= early_epochs(params.epochs):
             level = level_at(setup, state, epoch)
@@ -57,16 +62,16 @@ def fit(setup: Setup, state: Fit) -> Generator[tuple[int, int, dict[str, float]]
         sums = Sums()
         parts = _batches(order, setup.batch_size)
         for i, (rows, batch) in enumerate(_in_noise_units(setup, level, parts)):
-            _set_rate(state, params, (epoch * steps + i) / total)
+            _set_rate(state, params, min(1.0, (epoch + i / steps) / params.epochs))
             _visit(setup, state, level, rows, batch, density, random, sums)
             yield epoch * steps + i + 1, total, {}
         if density is not None:
             density.take(state)
         state.epoch += 1
-        if state.epoch <= params.epochs - 2 and not params.freeze_latents:
+        if state.epoch <= last - 2 and not params.freeze_latents:
             _standardise(state, train)
         state.average.centre(state.latents[train])
-        if state.epoch == params.epochs:
+        if state.epoch == last:
             yield from ((total, total, {}) for _ in _settle(setup, state, level))
         held = yield from _score_held_out(setup, state, level, random, total)
         yield state.epoch * steps, total, measured(setup, state, level, sums, held)
@@ -233,5 +238,23 @@ def _score_held_out(
         with torch.no_grad():
             losses = scene.loss(batch, state.generator(latents)), rigid.loss(batch, None)
         held.add(*losses, covariance, prior.curvature(latents))
-        yield state.epoch * total // setup.params.epochs, total, {}
+        yield state.epoch * total // (setup.params.epochs + setup.params.extra_epochs), total, {}
     return held
+
+
+def infer(setup: Setup, state: Fit, particles: Particles) -> Iterator[Tensor]:
+    """Latents of particles that a finished fit may not have seen, some (B, K) at a time.
+
+    Trial latents are those of random particles of the fit, so that none starts in a wrong basin.
+    """
+    level = level_at(setup, state, setup.params.epochs)
+    scene, prior = _scene(state, level), _prior(setup, state)
+    random = torch.Generator().manual_seed(setup.params.seed)
+    parts = _batches(np.arange(len(particles)), 64)
+    for rows, batch in _in_noise_units(replace(setup, particles=particles), level, parts):
+        others = [_some_latents(setup, state, len(rows), random) for _ in range(DONORS)]
+        trials = torch.cat([_trials(torch.zeros_like(others[0]), others[0]), torch.stack(others[1:])])
+        latents = best_trial(scene, batch, state.generator, trials, prior)
+        for _ in range(4):
+            latents, _ = gauss_newton(scene, batch, state.generator, latents, prior)
+        yield latents

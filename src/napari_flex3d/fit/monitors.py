@@ -140,7 +140,7 @@ def diagnose(history: History, params: FitParams, pixel_size: float) -> list[str
         Of the training box, Å.
     """
     last, rigidity = history[-1], params.rigidity
-    ended = last["epoch"] >= params.epochs
+    ended = last["epoch"] >= params.epochs + params.extra_epochs
     said = []
     if ended and not motion_found(last, pixel_size):
         said.append(_no_motion(last, rigidity, pixel_size))

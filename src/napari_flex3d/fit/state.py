@@ -23,7 +23,10 @@ class FitParams(Protocol):
     """What the loop reads of the parameters of training."""
 
     latent_dims: int
+    layers: int
+    hidden_units: int
     epochs: int
+    extra_epochs: int
     rigidity: float
     centering: Any
     centering_power: float

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,10 +101,11 @@ class ReconstructParams(Params):
 
 @dataclass(frozen=True)
 class _Case:
-    """What both maps and all half-maps share."""
+    """What both maps and all half-maps share; the flow of each half-set is its own if halves were trained alone."""
 
     particles: Particles
     model: FlexModel
+    flows: tuple[FlexModel, FlexModel]
     mask: NDArray[np.bool_]
     soft: Tensor
     like: Volume
@@ -152,7 +153,7 @@ def reconstruct(params: ReconstructParams, out: Path) -> Generator[Progress, Non
     unfinished = []
     weight = noise_weight(case.particles)
     for number, (kind, half) in enumerate((kind, half) for kind in bodies for half in (0, 1)):
-        model = case.model if kind == "flex" else None
+        model = case.flows[half] if kind == "flex" else None
         problem = Problem(case.particles, rows[half], bodies[kind], model, weight, device)
         share = (number / (2 * len(bodies)), 1 / (2 * len(bodies)))
         with room_on(device, "Prepare a smaller box, or use device = cpu."):
@@ -194,7 +195,21 @@ def reconstruct(params: ReconstructParams, out: Path) -> Generator[Progress, Non
 def _case(train: Path, mesh_job: Path, prep: Path) -> _Case:
     with np.load(mesh_job / "mesh.npz", allow_pickle=False) as file:
         mask, soft = file["mask"], torch.from_numpy(file["mask_soft"]).float()
-    return _Case(Particles.open(prep, "full"), load_model(train), mask, soft, read_map(prep / "map.mrc"))
+    model = load_model(train)
+    first, second = (_flow_of(train, model, half) for half in (0, 1))
+    particles = Particles.open(prep, "full")
+    return _Case(particles, model, (first, second), mask, soft, read_map(prep / "map.mrc"))
+
+
+def _flow_of(train: Path, model: FlexModel, half: int) -> FlexModel:
+    """Model that a half-map is made with: that of its half-set alone, if there is one; with a row a particle."""
+    folder = train / f"half{half + 1}"
+    if not (folder / "latest").is_file():
+        return model
+    own = load_model(folder)
+    standard = np.zeros_like(model.standard)
+    standard[model.half == half] = own.standard
+    return replace(own, standard=standard)
 
 
 def _half_map(
@@ -284,6 +299,7 @@ def _validate(
         write_map(out / "local_resolution_gain.mrc", gain, like=case.like)
     return found | {
         "training_limit_A": limit,
+        "own_motion_of_each_half": case.flows[0] is not case.model,
         "particles": len(case.particles),
         "solver": params.solver,
         "iterations_at_most": params.max_iterations,

@@ -31,6 +31,7 @@ DRAWN = {
 CAPTIONS = {
     "check.png": "Particles above the projection of the map in the pose of each.",
     "mesh.png": "The mesh over the map.",
+    "agreement.png": "How much the motions learned from each half-set alone differ, against how far the density moves.",
 }
 
 PICTURES, MOVIES, LARGEST = 12, 3, 6_000_000
@@ -164,6 +165,9 @@ def _section(job: Job) -> Iterator[str]:
     drawn = [f for f in _curves(job) if f]
     if drawn:
         yield f'<div class="figures">{"".join(drawn)}</div>'
+    if (job.folder / "agreement.txt").exists():
+        words = (job.folder / "agreement.txt").read_text(encoding="utf-8")
+        yield f'<p class="verdict">{escape(words)}</p>'
     yield from _pictures(job)
     yield _params(job)
 
