@@ -107,7 +107,9 @@ GOOD = {
     "border_share": 0.005,
     "inverted_cells": 0.0,
 }
-PARAMS = SimpleNamespace(rigidity=2.0, centering="auto", epochs=6, freeze_latents=False, density_lr=0.3)
+PARAMS = SimpleNamespace(
+    rigidity=2.0, centering="auto", epochs=6, extra_epochs=0, freeze_latents=False, density_lr=0.3
+)
 
 
 @pytest.mark.parametrize(

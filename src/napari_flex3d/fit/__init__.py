@@ -253,7 +253,8 @@ def infer(setup: Setup, state: Fit, particles: Particles) -> Iterator[Tensor]:
     parts = _batches(np.arange(len(particles)), 64)
     for rows, batch in _in_noise_units(replace(setup, particles=particles), level, parts):
         others = [_some_latents(setup, state, len(rows), random) for _ in range(DONORS)]
-        trials = torch.cat([_trials(torch.zeros_like(others[0]), others[0]), torch.stack(others[1:])])
+        steps = _trials(torch.zeros_like(others[0]), others[0], random)
+        trials = torch.cat([steps, torch.stack(others[1:])])
         latents = best_trial(scene, batch, state.generator, trials, prior)
         for _ in range(4):
             latents, _ = gauss_newton(scene, batch, state.generator, latents, prior)

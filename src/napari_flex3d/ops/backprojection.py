@@ -100,6 +100,10 @@ def slice_weights(
     return total.weights
 
 
+LEAK = 2
+"""Shells that a mask leaks into."""
+
+
 @_compile
 @no_type_check
 def _insert(rotation, power, values, weights, sums, padding, with_values):
@@ -138,12 +142,13 @@ def _insert(rotation, power, values, weights, sums, padding, with_values):
                                     sums[at_z, at_y, at_x] += share * (v if mate == 0 else np.conj(v))
 
 
-def _shell_means(weights: Float[Tensor, "n n half"]) -> Float[Tensor, "n n half"]:
-    """Mean weight of each coefficient's shell."""
+def _shell_means(weights: Float[Tensor, "n n half"], reach: int = 0) -> Float[Tensor, "n n half"]:
+    """Mean weight of each coefficient's shell, or the largest of the shells within ``reach`` of it."""
     n = weights.shape[0]
     shell = (radii(n, 3, weights.device) * n).round().long().clamp(max=n // 2)
     count = torch.bincount(shell.flatten())
     mean = torch.bincount(shell.flatten(), weights.double().flatten()) / count
+    mean = torch.nn.functional.max_pool1d(mean[None], 2 * reach + 1, 1, reach)[0]
     return mean[shell].to(weights.dtype)
 
 
@@ -160,15 +165,16 @@ class DensityPreconditioner:
     Notes
     -----
     Without motion the normal operator of the least-squares problem is close to ``n³ F^-1 W F`` with ``W`` the weights
-    of the Fourier voxels; its inverse, floored where little was measured, is applied between two masks so that it
-    stays symmetric. Shells that were not measured are left alone: what the mask leaks there would be blown up.
+    of the Fourier voxels; its inverse, floored where less was measured than in shells nearby, is applied between two
+    masks so that it stays symmetric. What the mask leaks from there would be blown up otherwise: on 800 images of
+    `groel` at box 48 the step was 99 times too long, and now is 1.3 times. Shells not measured at all are left alone.
     """
 
     def __init__(self, weights: Float[Tensor, "n n half"], mask: Tensor, floor: float = 0.1):
         n = weights.shape[0]
-        level = _shell_means(weights)
+        level, near = _shell_means(weights), _shell_means(weights, LEAK)
         measured = (level > 1e-3 * level.max()) & (radii(n, 3, weights.device) * n < n // 2 - 0.5)
-        self._inverse = torch.where(measured, 1 / (n**3 * (weights + floor * level)), 0).float()
+        self._inverse = torch.where(measured, 1 / (n**3 * (weights + floor * near)), 0).float()
         self._box = n
         self._where = mask.flatten().nonzero()[:, 0]
 

@@ -135,11 +135,11 @@ def _training_and_after(
 ) -> list[StagePlan]:
     known = {info.name for info in TrainParams.describe()}
     train = TrainParams(mesh=mask_from, **{k: v for k, v in params.items() if k in known})
-    need = of_training(sizes, train.epochs)
+    need = of_training(sizes, train.epochs + train.extra_epochs)
     seconds = math.nan
     if need.memory < available_memory():  # else even the measurement would not fit
         measured, count, held = pace.of_training(prep, mask_from, mesh, train)
-        seconds = measured.seconds(train.epochs, count, held)
+        seconds = measured.seconds(train.epochs, count, held, train.extra_epochs)
     planned = _judged("train", seconds, need, sizes, prep)
     return [planned, *_after_training(prep, mesh, sizes, prep, params)]
 

@@ -48,10 +48,10 @@ class TrainingPace:
     begun: dict[int, float]
     visit: dict[int, float]
 
-    def seconds(self, epochs: int, train: int, held_out: int) -> float:
+    def seconds(self, epochs: int, train: int, held_out: int, extra: int = 0) -> float:
         """Duration of a training on so many particles, some more of which are held out."""
         shown = sorted(self.visit)
-        visits = np.interp(np.arange(epochs), shown, [self.visit[e] for e in shown])
+        visits = np.interp(np.arange(epochs + extra), shown, [self.visit[e] for e in shown])
         changes = range(min(early_epochs(epochs) + 1, epochs))
         begun = sum(self.begun[min(shown, key=lambda s: abs(s - e))] for e in changes)
         passes = float(visits.sum()) * (train + HELD_OUT_VISIT * held_out)
