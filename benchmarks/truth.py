@@ -65,7 +65,7 @@ def maps(truth: dict[str, np.ndarray], folder: Path, job: Path) -> None:
     true = folder / f"map_state{int(truth['ref']):02d}.mrc"
     for part, atoms in (("moving", reference[moving]), ("fixed", reference[~moving])):
         mask = around(atoms, box, pixel)
-        for kind in ("flex", "rigid"):
+        for kind in sorted({name.partition("_")[0] for name in volumes}):
             halves = [torch.from_numpy(volumes[f"{kind}_half{h}"].data) * mask for h in (1, 2)]
             curve = fsc(halves[0], halves[1])
             said = f"half-maps 0.143 at {resolution(curve, box, pixel, 0.143):.2f} Å, "

@@ -51,6 +51,15 @@ class Problem:
                 rest = rest + self.model.generator(torch.from_numpy(self.model.standard[rows]))
         return place(rotation, rest.to(rotation.device), self.particles.pixel_size)
 
+    def mean_vertices(self, rows: NDArray[np.int64]) -> Tensor:
+        """Mesh vertices (P, 3), Å, of the deformation that some particles share."""
+        if self.model is None:
+            return self.body.vertices
+        generator = self.model.generator
+        with torch.no_grad():
+            features = generator.features(torch.from_numpy(self.model.standard[rows])).mean(0)
+            return self.body.vertices + generator.flow(features - generator.mean_features)
+
     def gradient(
         self, values: Tensor | None, *, against_images: bool
     ) -> Generator[int, None, tuple[Tensor, float]]:

@@ -156,13 +156,7 @@ def _group(problem: Problem, rows: NDArray[np.int64], padding: int) -> Group:
     for start in range(0, len(rows), BATCH):
         transfer, rotation = problem.particles.optics(rows[start : start + BATCH])
         slices.add(rotation, transfer.abs().square() * share)
-    rest = problem.body.vertices
-    if problem.model is not None:
-        generator = problem.model.generator
-        with torch.no_grad():
-            features = generator.features(torch.from_numpy(problem.model.standard[rows])).mean(0)
-            rest = rest + generator.flow(features - generator.mean_features)
-    at = rest / problem.particles.pixel_size
+    at = problem.mean_vertices(rows) / problem.particles.pixel_size
     return Group(at.to(problem.device), _response(slices.weights).to(problem.device))
 
 
