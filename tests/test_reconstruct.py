@@ -108,7 +108,7 @@ def test_groups_hold_every_particle_once_and_get_finer_with_the_tolerance(proble
 
 
 def test_gradient_vanishes_at_the_solution(problem):
-    _, values = ended(solve(problem, method_named("cg", problem, 1.0), 60))
+    _, values = ended(solve(problem, method_named("cg", problem, 1.0), 60, enough=1e-6))
     _, (start, _) = ended(problem.gradient(None, against_images=True))
     _, (end, _) = ended(problem.gradient(values, against_images=True))
     assert float(end.norm()) < 0.02 * float(start.norm())

@@ -22,7 +22,7 @@ PICTURES = 100_000
 """Bytes of a job's pictures, record and log."""
 
 
-MOST_GROUPS, FEWEST_SHARING = 24, 400
+MOST_GROUPS, FEWEST_SHARING = 24, 200
 """Shared deformations of a half-set at most, and particles that share one at least on average."""
 
 

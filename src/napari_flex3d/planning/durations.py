@@ -17,7 +17,7 @@ HELD_OUT_VISIT = 1.7
 LAST_VISIT = 0.4
 """The last step of a training particle's latent, in visits."""
 
-ITERATIONS = 3
+ITERATIONS = 2
 """Iterations that a half-map usually needs before one gains next to nothing; each is a pass over its particles."""
 
 BESIDES = 1.7

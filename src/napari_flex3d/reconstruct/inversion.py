@@ -8,8 +8,8 @@ from napari_flex3d.ops.fsc import fsc
 from napari_flex3d.reconstruct.problem import BATCH, Problem
 from napari_flex3d.reconstruct.shared import INNER, SharedOperator
 
-ITERATIONS = 3 * INNER
-"""As many as the solver's usual three directions take."""
+ITERATIONS = 2 * INNER
+"""As many as the solver's usual two directions take."""
 
 
 def inverted(problem: Problem, mask: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from napari_flex3d.ops.gridding import gather3, spread3
 from napari_flex3d.ops.projection import Body
 from napari_flex3d.reconstruct.problem import BATCH, Problem
 
-INNER = 12
+INNER = 20
 """Conjugate-gradient iterations on the shared operator for one direction."""
 
 _SAMPLE = 20_000

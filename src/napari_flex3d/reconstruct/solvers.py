@@ -94,7 +94,7 @@ class ConjugateGradients(Method):
     Hestenes & Stiefel 1952; every direction is made conjugate to the last ones (Notay, SIAM J. Sci. Comput. 2000).
     """
 
-    enough = 1e-2
+    enough = 2e-2
 
     def __init__(self, precondition: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
