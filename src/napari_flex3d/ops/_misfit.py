@@ -28,24 +28,8 @@ def _held(row, n, m):
 
 @_compile
 @no_type_check
-def losses(thread, threads, full, factor, transform, transfer, loss):
-    """Half the squared misfit (B) of images."""
-    n, half = factor.shape
-    for i in range(thread, len(full), threads):
-        total = 0.0
-        for row in range(n):
-            held, part = _held(row, n, full.shape[1]), factor[0, 0] * 0
-            for x in range(half):
-                left = transform[i, row, x] - transfer[i, row, x] * (full[i, held, x] * factor[row, x])
-                part += left.real * left.real + left.imag * left.imag
-            total += part
-        loss[i] = 0.5 * total
-
-
-@_compile
-@no_type_check
 def residuals(thread, threads, full, factor, transform, transfer, loss, left_over):
-    """`losses`, and the misfit itself (B, n, half)."""
+    """What projections leave of images (B, n, half), and half its sum of squares (B)."""
     n, half = factor.shape
     for i in range(thread, len(full), threads):
         total = 0.0

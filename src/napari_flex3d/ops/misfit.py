@@ -1,7 +1,7 @@
 """Projections compared with images: the misfit, differentiable, and the equations of a Gauss-Newton step.
 
-With the CPU's kernels neither projections nor what they leave of the images are laid down where they are not wanted
-again: the transform of the spread grid is cropped, multiplied with the transfer function and compared in one pass.
+With the CPU's kernels projections are not laid down: the transform of the spread grid is cropped, multiplied with the
+transfer function and compared in one pass.
 """
 
 from typing import Any
@@ -94,22 +94,17 @@ class _Misfit(torch.autograd.Function):
         transfer: Tensor,
         fine: int,
     ) -> Tensor:
-        box, wanted = transform.shape[-2], any(ctx.needs_input_grad)
+        box = transform.shape[-2]
         grid = implementation_of(values).spread(values.detach(), vertices_px.detach(), body, box, fine)
-        left_over = None
         if _is_fused(values):
             loss = grid.new_empty(len(grid))
-            if wanted:
-                left_over = torch.empty_like(transform, memory_format=torch.contiguous_format)
-                _on_cpu("residuals", box, transforms.forward(grid), (transform, transfer, loss, left_over))
-            else:
-                _on_cpu("losses", box, transforms.forward(grid), (transform, transfer, loss))
+            left_over = torch.empty_like(transform, memory_format=torch.contiguous_format)
+            _on_cpu("residuals", box, transforms.forward(grid), (transform, transfer, loss, left_over))
         else:
             left_over = transform - transfer * transforms.to_transform(grid, box)
             loss = 0.5 * torch.view_as_real(left_over).square().sum((-3, -2, -1))
-        if wanted:
-            ctx.save_for_backward(values, vertices_px, transfer, left_over)
-            ctx.rest = body, box, fine
+        ctx.save_for_backward(values, vertices_px, transfer, left_over)
+        ctx.rest = body, box, fine
         return loss
 
     @staticmethod
