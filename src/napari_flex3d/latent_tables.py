@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,14 @@ from napari_flex3d.io.files import atomic
 from napari_flex3d.io.latents import keys_of
 from napari_flex3d.io.particle_files import is_cs_file
 from napari_flex3d.io.relion import recorded_columns
+from napari_flex3d.io.relion.labels import ANGLES
 from napari_flex3d.io.star import write_star
 from napari_flex3d.io.star_copy import copy_rows
 from napari_flex3d.io.table import ParticleTable
 from napari_flex3d.jobs import input_of
 from napari_flex3d.model import FlexModel
 
+_OLD_POSE = (*ANGLES, "rlnOriginX", "rlnOriginY")
 _OURS = r"flex3dLatent(Sd)?\d+"
 
 
@@ -45,10 +48,7 @@ def write_latents(out: Path, prep: Path, table: ParticleTable, model: FlexModel)
         Has the latents, one row a particle.
     """
     _write_csv(out / "latents.csv", table, model)
-    added: dict[str, Sequence[str]] = {}
-    for k in range(model.latent_dims):
-        added[f"flex3dLatent{k + 1}"] = formatted(model.latents[:, k], ".5f")
-        added[f"flex3dLatentSd{k + 1}"] = formatted(model.latent_sd[:, k], ".5f")
+    added = _latent_columns(model)
     source = input_of(prep, "particles")
     uid = keys_of(table)
     if is_cs_file(source):
@@ -63,6 +63,23 @@ def write_latents(out: Path, prep: Path, table: ParticleTable, model: FlexModel)
     else:
         names = table.columns["flexImageName"]
         copy_rows(source, out / "latents.star", table.row, added, dropped=_OURS, names=names)
+
+
+def write_polished(out: Path, table: ParticleTable, model: FlexModel) -> None:
+    """Write ``polished.star``: particles in RELION's terms with the poses of the table, and their latents."""
+    columns = {label: values for label, values in table.columns.items() if label not in _OLD_POSE}
+    tables = recorded_columns(replace(table, columns=columns))
+    write_star(
+        out / "polished.star", tables | {"particles": {**tables["particles"], **_latent_columns(model)}}
+    )
+
+
+def _latent_columns(model: FlexModel) -> dict[str, Sequence[str]]:
+    added: dict[str, Sequence[str]] = {}
+    for k in range(model.latent_dims):
+        added[f"flex3dLatent{k + 1}"] = formatted(model.latents[:, k], ".5f")
+        added[f"flex3dLatentSd{k + 1}"] = formatted(model.latent_sd[:, k], ".5f")
+    return added
 
 
 def _of_copies(table: ParticleTable) -> tuple[NDArray[np.uint64] | None, Fields]:

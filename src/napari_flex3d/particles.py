@@ -5,7 +5,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, Self
@@ -13,6 +13,7 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from napari_flex3d.io.errors import InputError
@@ -25,6 +26,9 @@ from napari_flex3d.ops.fourier import cropped_rfft2, frequencies, shift_phase
 
 Floats = NDArray[np.float32]
 StackName = Literal["train", "full"]
+
+POSES = "poses.npz"
+"""In a training job: what its poses were off by."""
 
 STACKS: dict[StackName, str] = {"train": "particles_train.mrcs", "full": "particles.mrcs"}
 
@@ -126,6 +130,12 @@ class Particles:
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Some of the particles; the images stay where they are."""
         return type(self)(self.images, self.table.take(rows), self.pixel_size, self.noise, self.map_scale)
+
+    def posed(self, turn: Floats, shift: Floats) -> Self:
+        """With other poses: turned (N, 3) about the images' axes, radians, and moved (N, 2) in them, Å."""
+        rotation = Rotation.from_rotvec(turn).as_matrix() @ self.table.rotation
+        table = replace(self.table, rotation=rotation, shift=self.table.shift - shift)
+        return type(self)(self.images, table, self.pixel_size, self.noise, self.map_scale)
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
         """Images of some rows, (B, n, n) float32, read in the order in which they lie on the disk."""

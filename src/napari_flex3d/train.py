@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from napari_flex3d.agreement import write_agreement
 from napari_flex3d.devices import DeviceName, choose_device, in_words, room_on
-from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, begin, fit, latent_scale, set_up
+from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, begin, fit, latent_scale, polish, set_up
 from napari_flex3d.fit.halves import Agreement, compare, half_of
 from napari_flex3d.fit.monitors import diagnose, motion_found
+from napari_flex3d.fit.poses import PosePrior
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.latents import read_latents
 from napari_flex3d.io.mrc import Volume, read_map, write_map
 from napari_flex3d.jobs import input_of, read_job
-from napari_flex3d.latent_tables import write_latents
+from napari_flex3d.latent_tables import write_latents, write_polished
 from napari_flex3d.mesh import TetMesh
 from napari_flex3d.model import (
     LATENT_BORDER,
@@ -34,7 +35,7 @@ from napari_flex3d.model import (
 )
 from napari_flex3d.ops.fourier import resample3
 from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
-from napari_flex3d.particles import Particles
+from napari_flex3d.particles import POSES, Particles
 from napari_flex3d.progress import Progress
 from napari_flex3d.room import check as check_room
 from napari_flex3d.room import of_training, remedy, sizes_of
@@ -155,6 +156,30 @@ class TrainParams(Params):
         "Also train on each half-set alone and say how well the two motions agree; half-maps are then made with the "
         "motion of their own half. Takes twice as long.",
     )
+    polish_poses: bool = param(
+        False,
+        "Improve rotation and shift of every particle at the end, together with its latents; polished.star then has "
+        "the new poses, and reconstruct uses them.",
+        advanced=True,
+    )
+    pose_turn: float = param(
+        2.0,
+        "By how much rotations are expected to be off about each axis, when poses are polished.",
+        unit="°",
+        low=0.001,
+        high=30,
+        step=0.001,
+        advanced=True,
+    )
+    pose_shift: float = param(
+        1.0,
+        "By how much shifts are expected to be off in each direction, when poses are polished.",
+        unit="Å",
+        low=0.001,
+        high=100,
+        step=0.001,
+        advanced=True,
+    )
     freeze_latents: bool = param(False, "Keep the first latents.", advanced=True)
     seed: int = param(0, "Seed of everything random.", low=0, high=2**31 - 1, advanced=True)
 
@@ -174,6 +199,10 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     device = choose_device(params.device)
     prep = input_of(params.mesh, "prep")
     sizes = sizes_of(params.mesh, params.latent_dims)
+    if params.polish_poses and params.independent_halves:
+        raise InputError(
+            "--polish-poses and --independent-halves cannot be had in one job: polish first, then prep again."
+        )
     epochs = params.epochs + params.extra_epochs
     check_room("train", of_training(sizes, epochs * (1 + params.independent_halves)), sizes, out)
     particles = Particles.open(prep, "train")
@@ -208,7 +237,12 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
             agreement = yield from _halves(setup, scaled, first, out)
         write_agreement(out, agreement, setup.mask.numpy(), density)
         yield Progress(1, 1, agreement.in_words())
+    if params.polish_poses:
+        particles = yield from _polished(setup, state, out)
+        _checkpoint(out, _model(setup, state, history), state)
     model = _model(setup, state, history)
+    if params.polish_poses:
+        write_polished(out, particles.table, model)
     write_latents(out, prep, particles.table, model)
     write_map(out / "canonical.mrc", model.canonical, like=density)
     draw_losses(out / "loss.png", history)
@@ -247,6 +281,25 @@ def _fitted(
         preview = _preview(model) | {"warnings": said}
         words = _in_words(metrics, params.epochs + params.extra_epochs)
         yield Progress(done, total, words, metrics, preview)
+
+
+def _polished(setup: Setup, state: Fit, out: Path) -> Generator[Progress, None, Particles]:
+    """Improve all poses under the finished fit, keep what they were off by in ``poses.npz``, and apply it."""
+    params: Any = setup.params
+    yield Progress(0, 0, "Polishing poses")
+    steps = polish(setup, state, PosePrior(float(np.radians(params.pose_turn)), params.pose_shift))
+    while True:
+        try:
+            done = next(steps)
+        except StopIteration as end:
+            turn, shift = end.value[:, :3].numpy(), end.value[:, 3:].numpy()
+            break
+        yield Progress(done, len(setup.particles))
+    with atomic(out / POSES) as temporary, temporary.open("wb") as file:
+        np.savez(file, turn=turn, shift=shift)
+    rms = np.degrees(np.sqrt((turn**2).sum(1).mean())), np.sqrt((shift**2).sum(1).mean())
+    yield Progress(1, 1, f"Poses moved by {rms[0]:.2f} degrees and {rms[1]:.2f} Å rms")
+    return setup.particles.posed(turn, shift)
 
 
 def _halves(

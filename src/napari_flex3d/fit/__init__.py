@@ -12,6 +12,7 @@ from torch import Tensor
 from napari_flex3d.fit.density import DensitySteps
 from napari_flex3d.fit.levels import RESOLUTION_LIMIT, Level, early_epochs, level_at
 from napari_flex3d.fit.monitors import HeldOut, Sums, measured
+from napari_flex3d.fit.poses import PosePrior, improve
 from napari_flex3d.fit.state import Fit, FitParams, Setup, begin, latent_scale, set_up
 from napari_flex3d.latents import Prior, Scene, best_trial, gauss_newton
 from napari_flex3d.model import FlowGenerator
@@ -259,3 +260,24 @@ def infer(setup: Setup, state: Fit, particles: Particles) -> Iterator[Tensor]:
         for _ in range(4):
             latents, _ = gauss_newton(scene, batch, state.generator, latents, prior)
         yield latents
+
+
+def polish(setup: Setup, state: Fit, prior: PosePrior) -> Generator[int, None, Tensor]:
+    """Improve the poses of all particles, and their latents with them, under a finished fit; particles done so far.
+
+    Returns
+    -------
+    Turns about the image's axes, radians, and shifts of the particles in the images, Å (N, 5).
+    """
+    level = level_at(setup, state, setup.params.epochs)
+    scene, on_latents = _scene(state, level), _prior(setup, state)
+    found = torch.zeros(len(setup.particles), 5)
+    for rows, batch in _in_noise_units(setup, level, _batches(np.arange(len(found)), 64)):
+        latents, covariance, pose = improve(
+            scene, batch, state.generator, state.latents[rows], on_latents, prior
+        )
+        if not setup.params.freeze_latents:
+            state.latents[rows], state.covariance[rows] = latents, covariance
+        found[rows] = pose.cpu()
+        yield int(rows[-1]) + 1
+    return found

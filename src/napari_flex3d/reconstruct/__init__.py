@@ -25,7 +25,7 @@ from napari_flex3d.ops.projection import rigid_body
 from napari_flex3d.ops.sharpening import guinier_bfactor, sharpen
 from napari_flex3d.ops.symmetry import symmetrised, symmetry_rotations
 from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
-from napari_flex3d.particles import Particles
+from napari_flex3d.particles import POSES, Particles
 from napari_flex3d.progress import Progress
 from napari_flex3d.reconstruct.inversion import agreement, inverted
 from napari_flex3d.reconstruct.problem import Problem, noise_weight
@@ -198,6 +198,9 @@ def _case(train: Path, mesh_job: Path, prep: Path) -> _Case:
     model = load_model(train)
     first, second = (_flow_of(train, model, half) for half in (0, 1))
     particles = Particles.open(prep, "full")
+    if (train / POSES).is_file():
+        with np.load(train / POSES, allow_pickle=False) as off:
+            particles = particles.posed(off["turn"], off["shift"])
     return _Case(particles, model, (first, second), mask, soft, read_map(prep / "map.mrc"))
 
 
