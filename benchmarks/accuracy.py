@@ -134,6 +134,7 @@ def main() -> None:
         particles = opened(name, given.out, given.particles)
         same = [particles.consensus.data] * len(particles.mapped)
         rows = [{"name": "consensus map only", "areas": {box: particles.areas(same, box) for box in boxes}}]
+        particles.out.mkdir(parents=True, exist_ok=True)
         kept = particles.out / "rows.json"
         for found in results(particles, given):
             rows.append(scores(particles, found, boxes))
