@@ -47,7 +47,7 @@ def test_what_is_written_of_three_segments(prep, tmp_path):
     summary, said = run(prep, out, segments=prep / "labels.mrc", connections="1>0", rigid_segments="2")
     assert {p.name for p in out.iterdir()} == {
         "mesh.npz", "segments.mrc", "labels.mrc", "mesh.vtu", "mesh.png", "summary.json",
-        "cryosparc_mesh.pkl", "cryosparc_segments.mrc",
+        "cryosparc_mesh.pkl", "cryosparc_segments.mrc", "mesh.bild", "mesh.cxc", "chimerax_segments.mrc",
     }  # fmt: skip
     made = TetMesh.load(out / "mesh.npz")
     assert (made.rigidity[made.segment == 2] == 20).all()

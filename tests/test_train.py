@@ -14,6 +14,7 @@ from napari_flex3d import room, stages
 from napari_flex3d.fit import begin, set_up
 from napari_flex3d.fit.levels import LARGEST_ERROR, level_at, noise_amplitude
 from napari_flex3d.io.errors import InputError
+from napari_flex3d.io.motion import read_motion
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.io.star import read_star
 from napari_flex3d.jobs import read_job
@@ -82,10 +83,14 @@ def test_results_are_there(sample, trained):
         "latents.star",
         "latents.cs",
         "canonical.mrc",
+        "motion.npz",
         "loss.png",
         "latents.png",
         "latest",
     } <= names
+    motion, model = read_motion(trained), load_model(trained)
+    np.testing.assert_array_equal(motion.cells, model.mesh.cells)
+    np.testing.assert_allclose(motion.displacements[-1], model.displacements(model.latents[-1]), atol=1e-4)
     table = np.genfromtxt(trained / "latents.csv", delimiter=",", names=True)
     assert table.dtype.names == ("particle", "z1", "sd1", "held_out", "half")
     assert (table["particle"] == np.arange(400)).all()

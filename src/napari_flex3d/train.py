@@ -21,6 +21,8 @@ from napari_flex3d.fit.poses import PosePrior
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.latents import read_latents
+from napari_flex3d.io.motion import NAME as MOTION
+from napari_flex3d.io.motion import Motion, write_motion
 from napari_flex3d.io.mrc import Volume, read_map, write_map
 from napari_flex3d.jobs import input_of, read_job
 from napari_flex3d.latent_tables import write_latents, write_polished
@@ -42,6 +44,9 @@ from napari_flex3d.room import of_training, remedy, sizes_of
 
 FEWEST = 20
 """Particles at least."""
+
+MOTION_STATES = 64
+"""Particles whose displacements are kept for other stages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +193,8 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     """Train a flexible model; after a stop, from the newest checkpoint in ``out``.
 
     Writes a checkpoint after every epoch, and at the end ``latents.csv``, ``latents.star``, ``latents.cs``,
-    ``canonical.mrc``, ``loss.png`` and ``latents.png``; for independent halves also the checkpoints of each in
-    ``half1`` and ``half2``, and their agreement.
+    ``canonical.mrc``, ``motion.npz``, ``loss.png`` and ``latents.png``; for independent halves also the checkpoints
+    of each in ``half1`` and ``half2``, and their agreement.
 
     Raises
     ------
@@ -244,6 +249,7 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     if params.polish_poses:
         write_polished(out, particles.table, model)
     write_latents(out, prep, particles.table, model)
+    write_motion(out / MOTION, _motion(model))
     write_map(out / "canonical.mrc", model.canonical, like=density)
     draw_losses(out / "loss.png", history)
     draw_latents(out / "latents.png", model)
@@ -413,6 +419,12 @@ def _preview(model: FlexModel) -> dict[str, Any]:
     low, high = (float(v) for v in np.percentile(model.latents[:, 0], [1, 99]))
     path[:, 0] = np.linspace(low, high, 9)
     return {"latents": model.latents, "displacements": model.displacements(path)}
+
+
+def _motion(model: FlexModel) -> Motion:
+    """How the mesh moves at the latents of some particles, evenly drawn."""
+    few = np.linspace(0, len(model.latents) - 1, min(MOTION_STATES, len(model.latents))).astype(int)
+    return Motion(model.mesh.vertices, model.mesh.cells, model.displacements(model.latents[few]))
 
 
 def _in_words(metrics: dict[str, float], epochs: int) -> str:

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.meshfile import Calibration
-from napari_flex3d.mesh.connections import Connection, parse_connections
+from napari_flex3d.mesh.connections import Connection, parse_connections, suggest_connections
 from napari_flex3d.mesh.regular import regular_mesh
 from napari_flex3d.mesh.tetmesh import Ints, TetMesh
-from napari_flex3d.mesh.topology import cell_segments, grow, split
+from napari_flex3d.mesh.topology import borders, cell_segments, grow, split
 
 
 @dataclass(frozen=True)
@@ -77,3 +77,10 @@ def segmented(regular: Build, labels: Ints, connections: str = "") -> Build:
             )
     mesh = whole if pairs is None else split(whole, pairs)
     return Build(mesh, whole, regular.cell_index, grown, pairs)
+
+
+def suggested(built: Build) -> list[Connection]:
+    """Tree that joins what touches, from the largest segment outwards."""
+    volumes = np.bincount(built.whole.segment, built.whole.volumes().astype(np.float64))
+    ids = np.unique(built.whole.segment).tolist()
+    return suggest_connections(borders(built.whole).shared(), {i: float(volumes[i]) for i in ids})

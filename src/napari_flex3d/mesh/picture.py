@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.mrc import Volume
+from napari_flex3d.mesh.outline import outline
 from napari_flex3d.mesh.tetmesh import Ints, TetMesh
 from napari_flex3d.mesh.topology import borders
 
@@ -28,11 +29,9 @@ def draw_mesh(path: Path, mesh: TetMesh, cell_index: Ints, density: Volume) -> N
     figure = Figure(figsize=(12, 4.2 * rows))
     figure.subplots_adjust(0.06, 0.13 / rows, 0.98, 1 - 0.07 / rows, wspace=0.22, hspace=0.25)
     axes = np.atleast_2d(figure.subplots(rows, 3))
-    outer = mesh.boundary_faces()
-    edges = np.unique(np.sort(outer[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
-    segment_of = np.zeros(len(mesh.vertices), dtype=np.int32)
-    segment_of[mesh.cells] = mesh.segment[:, None]
-    ids, number = np.unique(segment_of[edges[:, 0]], return_inverse=True)
+    seen = outline(mesh)
+    edges = seen.edges
+    ids, number = np.unique(seen.segment, return_inverse=True)
     for plot, (drop, right, up) in zip(axes[0], [(2, 0, 1), (1, 0, 2), (0, 1, 2)], strict=True):
         plot.imshow(density.data.sum(2 - drop), cmap="gray", origin="lower", extent=_extent(density))
         lines = mesh.vertices[edges][:, :, [right, up]]

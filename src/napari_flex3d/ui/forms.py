@@ -21,10 +21,8 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_flex3d.params import ParamInfo, Params
-from napari_flex3d.ui.job_edit import JobEdit, JobList
+from napari_flex3d.ui.job_edit import NO_JOB, JobEdit, JobList
 from napari_flex3d.ui.tone import ToneLabel
-
-NO_CHOICE = "-----"
 
 
 def label_of(info: ParamInfo) -> str:
@@ -72,7 +70,7 @@ class Row(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         if info.path == "job" and not info.many:
-            self._editor: Any = JobEdit(jobs)
+            self._editor: Any = JobEdit(jobs, is_optional=info.optional)
             native = self._editor
         else:
             self._editor = _editor(info)
@@ -98,7 +96,7 @@ class Row(QWidget):
         if self.info.many and self.info.kind is not Path:
             one = dataclasses.replace(self.info, many=False)
             return tuple(one.parse(text) for text in value.replace(",", " ").split())
-        if self.info.optional and value in ("", NO_CHOICE):
+        if self.info.optional and value in ("", NO_JOB):
             return None
         return value
 
@@ -115,7 +113,7 @@ class Row(QWidget):
         if value is None and isinstance(self._editor, LineEdit):
             value = ""
         if value is None and isinstance(self._editor, ComboBox):
-            value = NO_CHOICE
+            value = NO_JOB
         self._editor.value = value
 
     def refresh(self) -> None:
@@ -139,7 +137,7 @@ def _editor(info: ParamInfo) -> Any:
     if info.kind is bool:
         return CheckBox(text="")
     if info.choices:
-        return ComboBox(choices=((NO_CHOICE,) if info.optional else ()) + info.choices)
+        return ComboBox(choices=((NO_JOB,) if info.optional else ()) + info.choices)
     low, high = (-1e9 if info.low is None else info.low), (1e9 if info.high is None else info.high)
     start = min(max(0, low), high)
     if info.kind is int:

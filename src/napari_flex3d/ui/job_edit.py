@@ -6,6 +6,7 @@ from pathlib import Path
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
+NO_JOB = "-----"
 JobList = Callable[[], Sequence[Path]]
 
 
@@ -16,14 +17,19 @@ class JobEdit(QWidget):
     ----------
     jobs
         Lists the job folders to offer, newest first.
+    is_optional
+        Whether there may be none; else the newest is taken by itself.
     """
 
     changed = Signal()
 
-    def __init__(self, jobs: JobList) -> None:
+    def __init__(self, jobs: JobList, *, is_optional: bool = False) -> None:
         super().__init__()
         self._jobs = jobs
         self._box = QComboBox()
+        if is_optional:
+            self._box.addItem(NO_JOB, None)
+        self._is_optional = is_optional
         self._box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self._box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._box.currentIndexChanged.connect(lambda _: self.changed.emit())
@@ -45,7 +51,7 @@ class JobEdit(QWidget):
     def value(self, job: Path | None) -> None:
         if job is not None and self._find(job) < 0:
             self._box.insertItem(0, job.name, job)
-        self._box.setCurrentIndex(-1 if job is None else self._find(job))
+        self._box.setCurrentIndex(self._find(job))
         self._box.setToolTip(str(job or ""))
 
     def refresh(self) -> None:
@@ -54,10 +60,10 @@ class JobEdit(QWidget):
             if self._find(job) < 0:
                 chosen = self.value
                 self._box.addItem(job.name, job)
-                if chosen is None:
+                if chosen is None and not self._is_optional:
                     self._box.setCurrentIndex(0)
 
-    def _find(self, job: Path) -> int:
+    def _find(self, job: Path | None) -> int:
         return next((i for i in range(self._box.count()) if self._box.itemData(i) == job), -1)
 
     def _choose(self) -> None:

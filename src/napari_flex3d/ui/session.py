@@ -255,7 +255,8 @@ class Session(QObject):
                 place = input_of(folder, name)
             except InputError:
                 continue
-            if (place / "job.json").is_file():
+            # a mesh may have been proposed by an earlier training, which had a mesh of its own
+            if name in ORDER[: ORDER.index(job.stage)] and (place / "job.json").is_file():
                 self._adopt(place)
 
     # -- running a stage ---------------------------------------------------------------------------
