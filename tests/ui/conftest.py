@@ -357,3 +357,9 @@ def toy_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def run_toys() -> Any:
     """Run the toy stages one after the other, up to the last one wanted; the job folders by stage."""
     return _run_toys
+
+
+@pytest.fixture
+def toys() -> dict[str, Any]:
+    """The toy stages by name."""
+    return toy_stages()

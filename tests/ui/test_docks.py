@@ -9,13 +9,14 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_flex3d.jobs import read_job
-from napari_flex3d.ui.docks import DataDock, MeshDock
+from napari_flex3d.ui.docks import DataDock
 from napari_flex3d.ui.explore import ExploreDock
 from napari_flex3d.ui.explore.explorer import SURFACE
 from napari_flex3d.ui.monitor import Monitor
 from napari_flex3d.ui.panel import in_words
 from napari_flex3d.ui.reconstruct import ReconstructDock
 from napari_flex3d.ui.session import Session
+from napari_flex3d.ui.studio.dock import MeshDock
 from napari_flex3d.ui.summary import facts, resolution_table
 from napari_flex3d.ui.train_dock import TrainDock
 

@@ -115,6 +115,32 @@ def suggest_connections(borders: Mapping[Connection, int], volumes: Mapping[int,
         reached.add(child)
 
 
+def toggled(pairs: Iterable[Connection], pair: Connection, sizes: Mapping[int, float]) -> str:
+    """Text of a list in which two segments are joined that were not, or are not joined that were.
+
+    Parameters
+    ----------
+    pairs
+        What is joined.
+    pair
+        The two.
+    sizes
+        Size of each segment: the tree begins at the largest. What hangs on nothing stands at the end, for
+        `parse_connections` to name.
+    """
+    joined = {frozenset(p) for p in pairs} ^ {frozenset(pair)}
+    order: list[Connection] = []
+    for root in sorted({s for p in joined for s in p}, key=lambda s: (-sizes.get(s, 0.0), s)):
+        row = [root]
+        while row:
+            at = row.pop(0)
+            for other in sorted(next(iter(p - {at})) for p in joined if at in p):
+                order.append((at, other))
+                joined.discard(frozenset((at, other)))
+                row.append(other)
+    return _text(order) or NOTHING
+
+
 def _breadth_first(pairs: Sequence[Connection]) -> list[Connection]:
     """Sort from the one root outwards; what is no part of such a tree is lost."""
     children: dict[int, list[int]] = {}

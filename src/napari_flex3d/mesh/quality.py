@@ -207,6 +207,11 @@ def news(built: Build, segments: list[SegmentFacts]) -> Iterator[str]:
     joined = borders(built.mesh).shared()
     for a, b in built.connections or []:
         yield f"Segments {a} and {b} are joined: {joined[_pair(a, b)]} vertices in common"
+    yield from free_to_slide(built)
+
+
+def free_to_slide(built: Build) -> Iterator[str]:
+    """Sentences about segments that touch without being joined, which is allowed."""
     free = _free_pairs(built)
     for (a, b), count in free[:MENTIONED]:
         yield f"Segments {a} and {b} touch ({count} vertices) and are not joined: they may slide or part"

@@ -1,4 +1,4 @@
-"""The docks of stages that run, and those of Data, Mesh and Train."""
+"""The docks of stages that run, and that of Data."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,13 +9,12 @@ from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_flex3d.io.mrc import read_map
-from napari_flex3d.jobs import Job, input_of, read_job
+from napari_flex3d.jobs import Job, read_job
 from napari_flex3d.ui.layers import (
     MASK_COLORS,
     LayerData,
     grid_of,
     map_layer,
-    mesh_layers,
     stack_layer,
     surface_layer,
 )
@@ -42,10 +41,12 @@ class StageDock(Dock):
         What it takes and gives.
     """
 
+    panel_kind: type[StagePanel] = StagePanel
+
     def __init__(self, session: Session, stage: str, verb: str, intro: str) -> None:
         super().__init__(session, intro)
         self.stage = stage
-        self.panel = StagePanel(session, stage, verb)
+        self.panel = self.panel_kind(session, stage, verb)
         self.column.addWidget(self.panel)
         self.results = QWidget()
         self.results.hide()
@@ -193,31 +194,3 @@ class DataDock(StageDock):
         viewer = self.session.viewer
         if viewer is not None and "Particles" in viewer.layers:
             viewer.layers.remove("Particles")
-
-
-class MeshDock(StageDock):
-    """The dock "Mesh": the tetrahedra that carry the motion."""
-
-    def __init__(self, session: Session) -> None:
-        intro = "Fill the mask with tetrahedra, which carry the motion; dense parts are stiffer."
-        super().__init__(session, "mesh", "Build mesh", intro)
-        layout = QGridLayout(self.results)
-        layout.setContentsMargins(0, 4, 0, 0)
-        self.verdict = Sentence()
-        layout.addLayout(self._buttons(("Show mesh", "The mesh over the map.", self.show_layers)), 0, 0)
-        layout.addWidget(self.verdict, 1, 0)
-
-    def show_results(self, job: Job) -> None:
-        """Say how many vertices and cells there are, and in how many parts."""
-        self.verdict.say("\n".join([*facts(job.summary), *job.warnings]))
-
-    def show_layers(self) -> None:
-        """Show the mesh over the map."""
-        if self.job is None:
-            return
-        from napari_flex3d.mesh import TetMesh
-
-        volume = read_map(input_of(self.job.folder, "prep") / "map.mrc")
-        mesh = TetMesh.load(self.job.folder / "mesh.npz")
-        inside = surface_layer(volume.data, grid_of(volume), "Map surface", gray=0.75)
-        self._put([inside, *mesh_layers(mesh, grid_of(volume))])

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -171,11 +171,18 @@ class ParamsForm(QWidget):
         The stage's parameters, declared once.
     jobs
         Lists the jobs to offer for a parameter (by name) that is a job folder.
+    basic
+        Parameters that are not folded away; when not given, all but the advanced ones.
     """
 
     changed = Signal()
 
-    def __init__(self, params: type[Params], jobs: Callable[[str], Sequence[Path]] = lambda name: ()) -> None:
+    def __init__(
+        self,
+        params: type[Params],
+        jobs: Callable[[str], Sequence[Path]] = lambda name: (),
+        basic: Collection[str] | None = None,
+    ) -> None:
         super().__init__()
         self._params = params
         self.rows: dict[str, Row] = {}
@@ -190,7 +197,8 @@ class ParamsForm(QWidget):
             label = ToneLabel(label_of(info))
             label.setToolTip(tooltip_of(info))
             label.setBuddy(row)
-            (advanced if info.advanced else plain).addRow(label, row)
+            is_folded = info.advanced if basic is None else info.name not in basic
+            (advanced if is_folded else plain).addRow(label, row)
             self.rows[info.name], self._labels[info.name] = row, label
         if advanced.rowCount():
             fold = QCollapsible("Advanced")

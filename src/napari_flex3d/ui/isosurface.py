@@ -17,7 +17,9 @@ LARGE_BOX = 160
 class Carrier(Protocol):
     """A tetrahedral mesh, as far as a surface needs it."""
 
-    cells: np.ndarray
+    @property
+    def cells(self) -> np.ndarray:
+        """The four vertices of every cell."""
 
     def locate(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cell and barycentric weights of every point."""

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QComboBox,
@@ -59,6 +59,11 @@ class StagePanel(QWidget):
     verb
         Text of the button that starts it.
     """
+
+    basic: tuple[str, ...] | None = None
+    """Parameters that the form does not fold away; all but the advanced ones if None."""
+    formed = Signal()
+    """The form is there."""
 
     def __init__(self, session: Session, stage: str, verb: str = "Start") -> None:
         super().__init__()
@@ -116,11 +121,16 @@ class StagePanel(QWidget):
     def _build(self) -> None:
         if self.form is not None:
             return
-        self.form = ParamsForm(self.session.stages[self.stage].params, self._offered)
+        self.form = ParamsForm(self.session.stages[self.stage].params, self._offered, self.basic)
         self.form.changed.connect(self._update)
         self._layout.insertWidget(0, self.form)
         self.sentence.say("")
         self._on_jobs()
+        self.formed.emit()
+
+    def insert(self, widget: QWidget) -> None:
+        """Put a widget between the form and the buttons."""
+        self._layout.insertWidget(0 if self.form is None else 1, widget)
 
     def _offered(self, name: str) -> list[Any]:
         return self.session.jobs(name)

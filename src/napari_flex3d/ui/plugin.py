@@ -45,7 +45,7 @@ class DataWidget(PluginDock):
 
 
 class MeshWidget(PluginDock):
-    """Build the mesh."""
+    """Paint segments and build the mesh."""
 
     name = "Mesh"
 
@@ -95,12 +95,13 @@ def open_all(viewer: "napari.viewer.Viewer") -> None:
 
 def dock(name: str, session: "Session") -> "QWidget":
     """Make the widget of a dock."""
-    from napari_flex3d.ui.docks import DataDock, MeshDock
+    from napari_flex3d.ui.docks import DataDock
     from napari_flex3d.ui.explore import ExploreDock
     from napari_flex3d.ui.help import HelpDock
     from napari_flex3d.ui.job_table import JobsDock
     from napari_flex3d.ui.monitor import Monitor
     from napari_flex3d.ui.reconstruct import ReconstructDock
+    from napari_flex3d.ui.studio.dock import MeshDock
     from napari_flex3d.ui.train_dock import TrainDock
 
     makers: dict[str, Any] = {

@@ -100,6 +100,7 @@ class Session(QObject):
         self.keys.bind(Key("Alt-.", "stops the running stage"), self.stop)
         self.docks: Any = None
         self._explorer: Any = None
+        self._design: Any = None
         for layer in viewer.layers:  # opened before the first dock
             self._note(layer.metadata)
         viewer.layers.events.inserted.connect(self._on_layer)
@@ -125,6 +126,15 @@ class Session(QObject):
 
             self._explorer = Explorer(self)
         return self._explorer
+
+    @property
+    def design(self) -> Any:
+        """The mesh that is designed in this viewer, made when the dock "Mesh" first asks for it."""
+        if self._design is None:
+            from napari_flex3d.ui.studio.design import Design
+
+            self._design = Design(self)
+        return self._design
 
     def prepare(self) -> None:
         """Load the stages (and torch with them) in a thread, then emit `ready`."""
