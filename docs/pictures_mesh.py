@@ -106,6 +106,7 @@ def tour(studio: Studio, out: Path) -> None:
     studio.then(bench.slices_button.click)
     studio.picture(out / "studio-slices.png")
     bench.sources.choose("watershed")
+    bench.sources.size_slider.setValue(12)
     studio.then(bench.solid_button.click)
     studio.viewer.scene.camera.angles = TILTED
     studio.then(bench.sources.button.click)

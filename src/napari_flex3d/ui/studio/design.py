@@ -69,6 +69,8 @@ class Design(QObject):
         self.roles: dict[int, Role] = {}
         self.connections = ""
         self.draft: Draft | None = None
+        self._asked: Asked | None = None
+        self._answered: Asked | None = None
         self._drafts: Mailbox | None = None
         self._proposals: Mailbox | None = None
         self._timer = QTimer(self)
@@ -234,16 +236,26 @@ class Design(QObject):
         if self._drafts is None:
             self._drafts = Mailbox(_draft, self)
             self._drafts.answered.connect(self._on_draft)
-            self._drafts.failed.connect(lambda error: self.refused.emit(str(error)))
         plain: dict[str, Any] = {"segments": None, "propose": "none", "train": None, "segment_names": ""}
         values = {k: v for k, v in self.stage_values().items() if k != "segment_names"}
         params = replace(self.params, **plain, **values)
-        self._drafts.submit(Asked(self.painting.ground, params, self.segments()))
+        self._asked = Asked(self.painting.ground, params, self.segments())
+        self._drafts.submit(self._asked)
 
-    def _on_draft(self, answer: tuple[Ground, Draft]) -> None:
-        if self.painting is not None and answer[0] is self.painting.ground:
-            self.draft = answer[1]
-            self.drafted.emit(self.draft)
+    def _on_draft(self, answer: tuple[Asked, Draft | Exception]) -> None:
+        self._answered, found = answer
+        if self.painting is None or self._answered.ground is not self.painting.ground:
+            return
+        if isinstance(found, Exception):
+            self.refused.emit(str(found))
+        else:
+            self.draft = found
+            self.drafted.emit(found)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the mesh is that of what is painted and said now."""
+        return not self._timer.isActive() and self._asked is self._answered
 
     # -- proposals ---------------------------------------------------------------------------------
 
@@ -272,7 +284,8 @@ class Design(QObject):
         asked, found, said = answer
         if self.painting is not None and asked.ground is self.painting.ground:
             self.take(found, parse_segments(asked.params.rigid_segments, found.ids), asked.params.connections)
-            self.proposed.emit(" ".join([f"{len(found.ids)} segments.", *said]))
+            count = len(found.ids)
+            self.proposed.emit(" ".join([f"{count} segment{'s' if count > 1 else ''}.", *said]))
 
     def take(self, found: Segments, rigid: Collection[int] = (), connections: str = "") -> None:
         """Put segments in the place of those that are there; where one is 0 all are numbered one higher."""
@@ -287,8 +300,11 @@ class Design(QObject):
         self.touch()
 
 
-def _draft(asked: Asked) -> tuple[Ground, Draft]:
-    return asked.ground, draft(asked.ground, asked.params, asked.segments)
+def _draft(asked: Asked) -> tuple[Asked, Draft | Exception]:
+    try:
+        return asked, draft(asked.ground, asked.params, asked.segments)
+    except Exception as error:
+        return asked, error
 
 
 def _segments(asked: Asked) -> tuple[Asked, Segments, list[str]]:

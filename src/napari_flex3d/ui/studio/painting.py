@@ -132,6 +132,7 @@ class Painting(QObject):
         if flat or self.labels.visible or self.image.visible:
             self.image.visible = self.labels.visible = flat
         self.surface.visible = not flat
+        self.color()
         self.labels.mode = "paint" if flat else "pan_zoom"
         self.labels.n_edit_dimensions = 3  # napari's controls have put it back when the layer came
 
@@ -213,7 +214,8 @@ class Painting(QObject):
         """Paint everything anew in one stroke: labels (n, n, n), 0 for none."""
         changed = np.nonzero(labels != self.labels.data)
         if len(changed[0]):
-            self.labels.data_setitem(changed, labels[changed].astype(np.uint16), refresh=False)
+            with self.stroke():
+                self.labels.data_setitem(changed, labels[changed].astype(np.uint16), refresh=False)
             self.labels.refresh()
 
     def ids(self) -> list[int]:

@@ -13,6 +13,8 @@ from napari_flex3d.ui.layers import RIGIDITY_COLORS, vertex_rigidity
 from napari_flex3d.ui.studio.painting import BARE, color_of
 
 OUTLINE = "Mesh preview"
+FAINT = 0.55
+"""Opacity of edges, so that the map is seen through them; those of split borders are opaque."""
 SPLIT = (1.0, 0.18, 0.18, 1.0)
 """Colour of borders that may slide or part, red as in the stage's picture."""
 
@@ -92,7 +94,6 @@ class MeshPreview:
             vector_style="line",
             edge_width=0.004 * self._grid.box_size,
             edge_color=colors,
-            opacity=0.9,
             **self._grid.placement,
         )
         self.viewer.add_layer(self.layer)
@@ -112,7 +113,9 @@ class MeshPreview:
         if self.colored == "rigidity":
             weight = vertex_rigidity(self._mesh)[self._seen.edges].mean(1)
             low, high = float(weight.min()), float(weight.max())
-            return RIGIDITY_COLORS.map(((weight - low) / max(high - low, 1e-3)).astype(np.float32))
+            colors = RIGIDITY_COLORS.map(((weight - low) / max(high - low, 1e-3)).astype(np.float32))
+            colors[:, 3] = FAINT
+            return colors
         numbers = np.unique(self._seen.segment)
         table = np.array([_rgba(color_of(int(n)) if n else BARE) for n in numbers])
         colors = table[np.searchsorted(numbers, self._seen.segment)]
@@ -122,4 +125,4 @@ class MeshPreview:
 
 def _rgba(color: str) -> tuple[float, float, float, float]:
     red, green, blue = (int(color[k : k + 2], 16) / 255 for k in (1, 3, 5))
-    return red, green, blue, 1.0
+    return red, green, blue, FAINT

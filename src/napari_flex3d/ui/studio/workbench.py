@@ -255,6 +255,7 @@ class Workbench(QWidget):
         painting = self.design.painting
         if painting is None:
             return
+        is_tried = self.trial is not None
         self._stop_trial()
         self.try_button.setEnabled(True)
         self.problem.say("")
@@ -268,6 +269,7 @@ class Workbench(QWidget):
         )
         said = [*draft.warnings, *free_to_slide(draft.built)]
         self.advice.say("\n".join(f"• {text}" for text in said))
+        self.try_button.setChecked(is_tried)  # on with the new mesh
 
     # -- a motion to try ---------------------------------------------------------------------------
 
