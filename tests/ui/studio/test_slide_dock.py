@@ -9,9 +9,9 @@ from napari_flex3d.mesh import TetMesh
 from napari_flex3d.model import load_model
 from napari_flex3d.stages import prepare, stage_named
 from napari_flex3d.synthetic import write_sample
-from napari_flex3d.ui.docks import TrainDock
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.studio.dock import MeshDock
+from napari_flex3d.ui.train_dock import TrainDock
 from tests.slide import missed_by_mesh, missed_by_training
 
 LONG, NIGHT = 60_000, 1_800_000
