@@ -77,7 +77,7 @@ class Painting(QObject):
         volume = ground.density.data
         top = float(np.percentile(volume, 99.95))
         limits = (0.0, top) if top > 0 else (float(volume.min()), float(volume.max()))
-        self.image = Image(volume, name=MAP, contrast_limits=limits, **grid.placement)
+        self.image = Image(volume, name=MAP, contrast_limits=limits, visible=False, **grid.placement)
         self.labels = SegmentLabels(
             np.zeros(volume.shape, np.uint16), name=SEGMENTS, opacity=0.6, **grid.placement
         )
@@ -85,16 +85,15 @@ class Painting(QObject):
         colors |= {n: color_of(n) for n in range(1, 256)}
         self.labels.colormap = DirectLabelColormap(color_dict=colors)
         self.brush = BRUSH
+        self._inside = np.zeros((0, 3), int)
         self.surface = FlexSurface(
-            (np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), np.zeros(3, np.float32)),
+            self._cut(contour) or (np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), np.zeros(3)),
             name=SURFACE,
             colormap=SURFACE_COLORS,
             contrast_limits=(0.0, 1.0),
             shading="smooth",
             **grid.placement,
         )
-        self._inside = np.zeros((0, 3), int)
-        self.cut(contour)
         self.labels.events.paint.connect(self._on_paint)
         viewer.dims.events.ndisplay.connect(self._on_ndisplay)
 
@@ -129,8 +128,7 @@ class Painting(QObject):
         if not self.is_there:
             return
         flat = self.viewer.dims.ndisplay == 2
-        if flat or self.labels.visible or self.image.visible:
-            self.image.visible = self.labels.visible = flat
+        self.image.visible = self.labels.visible = flat  # in 3-D neither is ever drawn: it would take seconds
         self.surface.visible = not flat
         self.color()
         self.labels.mode = "paint" if flat else "pan_zoom"
@@ -138,15 +136,21 @@ class Painting(QObject):
 
     def cut(self, contour: float) -> None:
         """Cut the surface at another density."""
-        self.contour = contour
+        data = self._cut(contour)
+        if data is not None:
+            self.contour = contour
+            self.surface.reshape(*data)
+
+    def _cut(self, contour: float) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Vertices, faces and colours of the surface; None where the map does not reach the contour."""
         volume = self.ground.density.data
         vertices, faces = cut(volume, contour)
         if not len(vertices):
-            return
+            return None
         ends = np.stack([np.floor(vertices), np.ceil(vertices)]).astype(int)
         inner = volume[tuple(ends[1].T)] > volume[tuple(ends[0].T)]
         self._inside = np.where(inner[:, None], ends[1], ends[0])
-        self.surface.reshape(vertices, faces, self._shades())
+        return vertices, faces, self._shades()
 
     def _shades(self) -> np.ndarray:
         return shade_of(np.asarray(self.labels.data)[tuple(self._inside.T)])

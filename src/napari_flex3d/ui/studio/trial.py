@@ -40,6 +40,7 @@ class Trial(QObject):
         volume, pixel_size = painting.ground.density.data, painting.ground.density.pixel_size
         self.carried = CarriedSurface.of(volume, pixel_size, painting.contour, self.mesh)
         self.held: int | None = None
+        self._is_over = False
         self._drag: Drag | None = None  # of the mailbox's thread
         self._at = self._from = (np.zeros(3), np.eye(3))
         self._mailbox = Mailbox(self._follow, self)
@@ -50,6 +51,7 @@ class Trial(QObject):
     def close(self) -> None:
         """Put mesh and map back to rest, and end the thread."""
         self._mailbox.close()
+        self._is_over = True
         self._show(np.zeros_like(self.mesh.vertices))
 
     def drag(self, viewer: Any, event: Any) -> Iterator[None]:
@@ -88,6 +90,8 @@ class Trial(QObject):
         return segment, self._drag.to(shift, turn)
 
     def _on_moved(self, answer: tuple[int, np.ndarray]) -> None:
+        if self._is_over:  # an answer that was on its way
+            return
         segment, displacements = answer
         self._show(displacements)
         of = self.mesh.segment == segment
