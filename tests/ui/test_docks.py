@@ -20,6 +20,7 @@ from napari_flex3d.ui.studio.dock import MeshDock
 from napari_flex3d.ui.summary import facts, resolution_table
 from napari_flex3d.ui.train_dock import TrainDock
 
+BOX, PIXEL_SIZE = 32, 4.0  # of the toys
 LONG = 60_000
 
 
@@ -182,6 +183,17 @@ def test_particles_are_shown_alone(qtbot, session, toy_jobs):
     data.show_layers()
     assert "Particles" not in viewer.layers
     assert viewer.dims.ndisplay == 3
+
+
+def test_images_that_were_dropped_do_not_spoil_the_view_of_the_map(qtbot, session, toy_jobs):
+    data = opened(qtbot, session, DataDock)
+    stack = toy_jobs["prep"] / "particles_train.mrcs"
+    session.viewer.open(str(stack), plugin="napari-flex3d")
+    session.open(toy_jobs["prep"])
+    data.show_layers()
+    size = BOX * PIXEL_SIZE
+    low, high = session.viewer.layers.extent.world
+    np.testing.assert_allclose((high - low)[-3:], size, atol=PIXEL_SIZE)
 
 
 def test_files_opened_in_the_viewer_are_taken_as_input(qtbot, session, toy_jobs):

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QWidge
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.jobs import Job, read_job
 from napari_flex3d.ui.layers import (
+    FILE_KEY,
     MASK_COLORS,
     LayerData,
     grid_of,
@@ -24,6 +25,8 @@ from napari_flex3d.ui.summary import facts
 from napari_flex3d.ui.surface import FlexSurface
 
 MASK_LEVEL = 0.5
+STACKED = (".star", ".cs", ".mrcs")
+"""Endings of files that are images one above the other."""
 
 
 class StageDock(Dock):
@@ -114,8 +117,10 @@ class StageDock(Dock):
         if viewer is None:
             return
         self.session.explorer.step_back()
-        for layer in viewer.layers:
+        for layer in list(viewer.layers):
             layer.visible = False
+            if ndisplay == 3 and Path(layer.metadata.get(FILE_KEY, "")).suffix in STACKED:
+                viewer.layers.remove(layer)  # thousands of images would be what the view is fitted to
         for data, look, kind in layers:
             if look["name"] in viewer.layers:
                 viewer.layers.remove(look["name"])

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QPushButton,
+    QSizePolicy,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -46,15 +47,19 @@ class JobsDock(QWidget):
         self.session = session
         self._seen: list[tuple[str, ...]] = []
         self.where = ToneLabel("", "quiet")
+        self.where.setSizePolicy(
+            QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred
+        )  # a path can be long
         self.table = QTreeWidget()
         self.table.setHeaderLabels([name.capitalize() for name in COLUMNS])
         self.table.setRootIsDecorated(False)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setAccessibleName("Jobs")
-        self.table.setMinimumHeight(60)
+        self.table.setMinimumHeight(50)
         header: Any = self.table.header()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.sentence = Sentence()
+        self.sentence.setWordWrap(False)  # a strip has no height for more than a line
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 2, 6, 2)
         layout.setSpacing(2)
@@ -75,6 +80,7 @@ class JobsDock(QWidget):
 
     def _on_said(self, text: str) -> None:
         self.sentence.say(text, bad=True)
+        self.sentence.setToolTip(text)
 
     def _on_news(self, *_: object) -> None:
         self.sentence.say("")

@@ -14,7 +14,8 @@ from napari_flex3d.ui.scatter import INK, LatentScatter
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.tone import PLOT_GROUND, ToneLabel
 
-HEIGHT = 180
+HEIGHT, LOWEST = 170, 110
+"""Of the strip, px: as it opens, and what it can be pressed to where the window is 768 high."""
 SOLID, DASHED = Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine
 
 # column of metrics.csv: name in the legend, colour, line
@@ -98,7 +99,7 @@ class Curves(pg.PlotWidget):
             mark = "╍╍" if style == DASHED else "━━"
             self._names.append(f'<span style="color:{color}">{mark}</span>&nbsp;{name}')
             # the names stand above the curves, where a legend inside would hide them
-            self.setTitle("&nbsp; ".join(self._names), size="7.5pt", color=INK)
+            self.setTitle("&nbsp; ".join(self._names), size="7pt", color=INK)
         self.lines[name].setData(x, y, symbol="o" if len(x) == 1 else None, symbolSize=6)
 
 
@@ -130,14 +131,14 @@ class Monitor(QWidget):
         plots = QHBoxLayout()
         plots.setContentsMargins(0, 0, 0, 0)
         for plot, stretch in ((self.loss, 9), (self.gain, 6), (self.motion, 5), (self.latents, 5)):
-            plot.setMinimumHeight(90)
+            plot.setMinimumHeight(70)
             plots.addWidget(plot, stretch)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 2, 6, 2)
         layout.setSpacing(2)
         layout.addWidget(self.title)
         layout.addLayout(plots, 1)
-        self.setMinimumHeight(HEIGHT - 40)
+        self.setMinimumHeight(LOWEST)
         self.latents.hide()
         self._timer = QTimer(self)
         self._timer.setInterval(1000)

@@ -59,8 +59,9 @@ class Docks:
             )
         window: Any = self._frames["Data"].window()
         session.attach(window)
-        # forms need the height more than the strip needs the width
+        # forms and layer controls need the height more than the strip needs the width
         window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+        window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         with contextlib.suppress(AttributeError):
             window.resizeDocks([self._frames["Data"]], [WIDTH + 20], Qt.Orientation.Horizontal)
         session.want_monitor.connect(self.open_monitor)
