@@ -30,7 +30,7 @@ def metric(model: FlexModel, latents: NDArray[Any]) -> Floats:
 
     Notes
     -----
-    ``M(z) = sum_n V_n J_n(z)^T J_n(z) / sum_n V_n`` with ``J_n = d u(x_n) / d z``: the pull-back of the root-mean-square
+    ``M(z) = sum_n V_n J_n(z)^T J_n(z) / sum_n V_n`` with ``J_n = d u(x_n) / d z``: the pull-back of the rms
     distance between deformed maps, weighted by the density ``V`` that each vertex carries.
     """
     given = np.asarray(latents, np.float32).reshape(-1, model.latent_dims)

@@ -261,17 +261,19 @@ class FlexModel:
         return _resample(self.canonical, self.pixel_size, box, apix, order=3)
 
     def _carried(self, box: int, apix: float) -> CarriedVoxels:
-        """Voxels of a grid inside the mask, tied to the mesh; those of the last grid are kept."""
+        """Voxels of a grid inside the mask, tied to the mesh; those of the last two grids are kept."""
         key = (box, round(apix, 4))
-        if self._bound.get("key") != key:
+        if key not in self._bound:
             mask = self.mask_on(box, apix)
             located = self.mesh.locate(voxel_positions(np.argwhere(mask), box, apix).astype(np.float32))
             carried = CarriedVoxels.of(mask, apix, self.mesh.vertices, self.mesh.cells, *located)
-            self._bound.update(key=key, carried=carried)
-        return self._bound["carried"]
+            for old in list(self._bound)[:-1]:  # a live view goes to and fro between a coarse and a full grid
+                del self._bound[old]
+            self._bound[key] = carried
+        return self._bound[key]
 
     @cached_property
-    def _bound(self) -> dict[str, Any]:
+    def _bound(self) -> dict[tuple[int, float], CarriedVoxels]:
         return {}
 
 

@@ -15,7 +15,8 @@ from napari_flex3d.io.cs.rows import write_fields
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.latents import read_csv
 from napari_flex3d.io.particle_files import is_cs_file
-from napari_flex3d.io.star import Columns, parse_numbers, read_star
+from napari_flex3d.io.star import Columns as StarColumns
+from napari_flex3d.io.star import parse_numbers, read_star
 from napari_flex3d.io.star_copy import IMAGE_NAME, copy_rows
 from napari_flex3d.jobs import input_of, read_job
 
@@ -66,16 +67,37 @@ def select(train: Path, where: str, out: Path) -> dict[str, Any]:
         If the job is none or not done, the condition cannot be read or keeps nothing, or the particles cannot be
         written as such a file.
     """
-    read_job(train, "train", wanted_by="select")
-    source = input_of(input_of(input_of(train, "mesh"), "prep"), "particles")
-    _check_out(out, train, source)
-    columns = _Columns(train)
+    _check_out(out, train)
+    columns = Columns(train)
     chosen = satisfied(where, columns)
     if not chosen.any():
         used = [f"{name} is {columns[name].min():g} to {columns[name].max():g}" for name in columns.used]
         raise InputError(f"No particle satisfies {where}: {', '.join(used) or 'it is never true'}.")
+    return write_chosen(train, chosen, out) | {"where": where}
+
+
+def write_chosen(train: Path, chosen: NDArray[np.bool_], out: Path) -> dict[str, Any]:
+    """Write some of the particles of a training job, as `select` does.
+
+    Parameters
+    ----------
+    train
+        A finished training job.
+    chosen
+        Which (N), in the order of the model's latents.
+    out
+        A .star or .cs file.
+
+    Raises
+    ------
+    InputError
+        If the job is none or not done, nothing is chosen, or the particles cannot be written as such a file.
+    """
+    _check_out(out, train)
     rows = np.flatnonzero(chosen)
-    said = {"kept": len(rows), "of": len(chosen), "where": where, "out": str(out)}
+    if not len(rows):
+        raise InputError("No particle is chosen; there is nothing to write.")
+    said = {"kept": len(rows), "of": len(chosen), "out": str(out)}
     if out.suffix == ".star":
         copy_rows(train / "latents.star", out, rows)
         return said
@@ -84,7 +106,9 @@ def select(train: Path, where: str, out: Path) -> dict[str, Any]:
     return said | {"note": note}
 
 
-def _check_out(out: Path, train: Path, source: Path) -> None:
+def _check_out(out: Path, train: Path) -> None:
+    read_job(train, "train", wanted_by="select")
+    source = input_of(input_of(input_of(train, "mesh"), "prep"), "particles")
     for name in ("latents.csv", "latents.star", "latents.cs"):
         if not (train / name).is_file():
             raise InputError(
@@ -98,17 +122,17 @@ def _check_out(out: Path, train: Path, source: Path) -> None:
         raise InputError(f"{out} belongs to the input or to the training job. Choose another name.")
 
 
-class _Columns(Mapping[str, NDArray[np.float64]]):
+class Columns(Mapping[str, NDArray[np.float64]]):
     """Columns that a condition may name; those of the star file are read when one is named."""
 
     def __init__(self, train: Path) -> None:
         self._known = read_csv(train / "latents.csv", lambda names: names)
         self._path = train / "latents.star"
-        self._star: Columns | None = None
+        self._star: StarColumns | None = None
         self.used: list[str] = []
 
     @property
-    def star(self) -> Columns:
+    def _table(self) -> StarColumns:
         if self._star is None:
             self._star = next(columns for columns in read_star(self._path).values() if IMAGE_NAME in columns)
         return self._star
@@ -116,18 +140,18 @@ class _Columns(Mapping[str, NDArray[np.float64]]):
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         if name not in self._known:
             label = name.removeprefix("_")
-            if label not in self.star:
+            if label not in self._table:
                 raise InputError(f"There is no {name}. Names: {', '.join(self)}.")
-            if not _is_number(self.star[label]):
+            if not _is_number(self._table[label]):
                 raise InputError(f"{name} holds text; a condition is on numbers.")
-            self._known[name] = parse_numbers(self._path, name, self.star[label])
+            self._known[name] = parse_numbers(self._path, name, self._table[label])
         if name not in self.used:
             self.used.append(name)
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
         yield from self._known
-        yield from (label for label, column in self.star.items() if _is_number(column))
+        yield from (label for label, column in self._table.items() if _is_number(column))
 
     def __len__(self) -> int:
         return len(list(iter(self)))

@@ -28,7 +28,7 @@ def test_points_without_a_value_are_left_out():
 def test_an_outline_encloses_what_matplotlib_says(corners):
     angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     radius = RANDOM.uniform(0.3, 1.8, size=corners)
-    outline = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1) + [0.2, -0.1]
+    outline = np.stack([0.2 + radius * np.cos(angle), radius * np.sin(angle) - 0.1], 1)
     np.testing.assert_array_equal(inside_polygon(POINTS, outline), Path(outline).contains_points(POINTS))
 
 

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication
 from napari_flex3d.jobs import read_job
 from napari_flex3d.ui.docks import DataDock
 from napari_flex3d.ui.explore import ExploreDock
-from napari_flex3d.ui.explore.explorer import SURFACE
+from napari_flex3d.ui.explore.live_surface import SURFACE
 from napari_flex3d.ui.monitor import Monitor
 from napari_flex3d.ui.panel import in_words
 from napari_flex3d.ui.reconstruct import ReconstructDock

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_flex3d.io.errors import InputError
+from napari_flex3d.ops.planes import count_near
 
 Floats = NDArray[np.float32]
 
@@ -72,10 +73,7 @@ def along_axis(fitted: Floats, axis: int, frames: int) -> Floats:
 def particles_near(latents: Floats, fitted: Floats) -> NDArray[np.int64]:
     """Count the particles (N, K) near each latent (F, K): rms difference below `NEAR` standard deviations."""
     spread = np.maximum(fitted.std(axis=0), np.finfo(np.float32).tiny)
-    count = np.empty(len(latents), dtype=np.int64)
-    for frame, latent in enumerate(latents):
-        count[frame] = np.sum(np.square((fitted - latent) / spread).mean(axis=1) < NEAR**2)
-    return count
+    return np.array([count_near(fitted, latent, spread, NEAR) for latent in latents], np.int64)
 
 
 def read_latents(path: Path, dims: int) -> Floats:

@@ -1,4 +1,4 @@
-"""Movies of frames, as H.264 that browsers and slides play."""
+"""Movies of frames: H.264 that browsers and slides play, or GIF."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import imageio_ffmpeg
 import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
+from PIL import Image
 
 from .files import atomic
 
@@ -47,3 +48,37 @@ def write_movie(path: Path, frames: UInt8[ndarray, "frames height width 3"], fps
                 writer.send(np.ascontiguousarray(frame))
         finally:
             writer.close()
+
+
+def write_gif(path: Path, frames: UInt8[ndarray, "frames height width 3"], fps: float = 15) -> None:
+    """Write frames as a GIF that plays round and round.
+
+    Parameters
+    ----------
+    path
+        The new file, .gif.
+    frames
+        Red, green, blue.
+    fps
+        Frames per second; GIF counts in hundredths of a second.
+
+    Raises
+    ------
+    ValueError
+        If there are no frames.
+    """
+    if len(frames) == 0:
+        raise ValueError(f"{path}: a movie needs at least one frame")
+    palette = Image.fromarray(frames[len(frames) // 2]).quantize(256)  # one for all, or colours would flicker
+    pictures = [
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames
+    ]
+    with atomic(path) as temporary:
+        pictures[0].save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=round(100 / fps) * 10,
+            loop=0,
+        )

@@ -76,7 +76,9 @@ def inside_polygon(
     lists = [np.flatnonzero((first <= strip) & (last >= strip)) for strip in range(STRIPS)]
     starts = np.concatenate([[0], np.cumsum([len(one) for one in lists])])
     slope = (edges[:, 2] - edges[:, 0]) / (edges[:, 3] - edges[:, 1])
-    crossed = np.stack([edges[:, [1, 3]].min(1), edges[:, [1, 3]].max(1), edges[:, 0] - slope * edges[:, 1], slope])
+    crossed = np.stack(
+        [edges[:, [1, 3]].min(1), edges[:, [1, 3]].max(1), edges[:, 0] - slope * edges[:, 1], slope]
+    )
     given = np.ascontiguousarray(points, np.float32)
     listed = np.ascontiguousarray(crossed.T[np.concatenate(lists)])
     on_threads(_inside, given, listed, starts, np.array([*low, *high]), 1 / height, found)
@@ -84,7 +86,10 @@ def inside_polygon(
 
 
 def count_near(
-    points: Shaped[np.ndarray, "points dims"], place: Shaped[np.ndarray, " dims"], spread: Array, radius: float
+    points: Shaped[np.ndarray, "points dims"],
+    place: Shaped[np.ndarray, " dims"],
+    spread: Array,
+    radius: float,
 ) -> int:
     """Count the points whose root-mean-square difference from a place, in units of a spread, is below a radius.
 

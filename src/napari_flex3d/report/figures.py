@@ -15,7 +15,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
+from napari_flex3d.io.files import atomic
 from napari_flex3d.resolutions import KINDS, WHOLE, curve_names
 
 FLEXIBLE, RIGID, HELD_OUT, INK = "#2f81d6", "#8b929c", "#e07b39", "#010203"
@@ -57,6 +59,16 @@ def draw(paint: Callable[..., None], count: int = 1, *, width: float = 4.2, heig
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", svg)  # figure_1 and the like: the same in every figure
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
+
+
+def save(path: Path, *paints: Callable[[Axes], None], width: float = 3.6, height: float = 3.0) -> None:
+    """Write axes side by side, each painted by one of ``paints``, as SVG, PDF or PNG, black on white."""
+    style = {**STYLE, "pdf.fonttype": 42, "savefig.dpi": 300}
+    with mpl.rc_context(style), atomic(path) as temporary:
+        figure = Figure(figsize=(width * len(paints), height), layout="constrained")
+        for paint, axes in zip(paints, np.atleast_1d(figure.subplots(1, len(paints))), strict=True):
+            paint(axes)
+        figure.savefig(temporary, format=path.suffix[1:].lower(), facecolor="white")
 
 
 def losses(metrics: Mapping[str, Sequence[float]]) -> str:
@@ -137,6 +149,13 @@ def fourier_shell_correlation(
     table: Mapping[str, Sequence[float]], limit: float | None, part: str = WHOLE
 ) -> str:
     """Draw the FSC of the flexible and the rigid half-maps in a part; ``limit`` is the training limit in Å."""
+    return draw(shell_correlation(table, limit, part))
+
+
+def shell_correlation(
+    table: Mapping[str, Sequence[float]], limit: float | None, part: str = WHOLE
+) -> Callable[[Axes], None]:
+    """Give what paints the curves of `fourier_shell_correlation`."""
     ends = (
         {"unmasked": "--", "masked": ":", "corrected": "-"}
         if part == WHOLE
@@ -166,7 +185,34 @@ def fourier_shell_correlation(
         axes.set(ylim=(-0.05, 1.05), xlim=(0, frequency[-1]))
         axes.legend(fontsize=8)
 
-    return draw(paint)
+    return paint
+
+
+def particle_plane(
+    points: NDArray[Any],
+    names: Sequence[str],
+    low: NDArray[Any],
+    high: NDArray[Any],
+    path: NDArray[Any],
+    outline: NDArray[Any] | None,
+) -> Callable[[Axes], None]:
+    """Give what paints particles (N, 1 or 2) between two corners, with a path and the outline of a selection."""
+
+    def paint(axes: Axes) -> None:
+        if points.shape[1] == 1:
+            axes.hist(points[:, 0], 60, range=(float(low[0]), float(high[0])), color=FLEXIBLE)
+            axes.set(xlabel=names[0], ylabel="particles")
+            return
+        seen = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+        bins = 60 if len(points) < 20_000 else 160
+        axes.hist2d(points[:, 0], points[:, 1], bins, range=seen, cmap=DENSITY, rasterized=True)
+        if len(path):
+            axes.plot(path[:, 0], path[:, 1], color=HELD_OUT, marker="o", markersize=2.5, linewidth=1.2)
+        if outline is not None:
+            axes.fill(outline[:, 0], outline[:, 1], fill=False, edgecolor=INK, linewidth=1, linestyle="--")
+        axes.set(xlabel=names[0], ylabel=names[1], xlim=seen[0], ylim=seen[1])
+
+    return paint
 
 
 def latents(table: Mapping[str, Sequence[float]]) -> str:

@@ -34,6 +34,7 @@ uniform vec3 u_view;   // from the camera into the scene
 uniform vec3 u_key;    // towards the main light
 uniform vec3 u_fill;   // towards the weak light that opens the shadows
 uniform float u_shaded;
+uniform vec4 u_tint;   // mixed in as much as its last number says
 varying vec3 v_normal;
 varying vec4 v_color;
 void main() {
@@ -45,8 +46,8 @@ void main() {
     light *= 0.72 + 0.28 * smoothstep(0.0, 0.55, facing);   // darker rims separate one lobe from the next
     vec3 half_way = normalize(u_key - u_view);
     float gloss = 0.14 * pow(max(dot(n, half_way), 0.0), 30.0);
-    vec3 shaded = v_color.rgb * light + gloss;
-    gl_FragColor = vec4(mix(v_color.rgb, shaded, u_shaded), v_color.a);
+    vec3 color = mix(v_color.rgb, u_tint.rgb, u_tint.a);
+    gl_FragColor = vec4(mix(color, color * light + gloss, u_shaded), v_color.a);
 }
 """
 
@@ -55,7 +56,8 @@ class FlexSurface(Surface):
     """A surface layer whose vertices can be moved quickly; otherwise napari's own.
 
     `move` changes only what is drawn. `settle` makes the drawn shape the layer's data, for picking, export
-    and slices.
+    and slices. With ``wireframe.visible`` the edges of the faces are drawn in place of the faces. The event
+    ``drawn`` tells that the canvas with this layer in it has been drawn, whether the layer is visible or not.
     """
 
     _type_string = "surface"
@@ -63,7 +65,19 @@ class FlexSurface(Surface):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.drawn_vertices: np.ndarray = self.vertices
-        self.events.add(moved=Event)
+        self._tint = (0.0, 0.0, 0.0, 0.0)
+        self.events.add(moved=Event, tint=Event, drawn=Event)
+
+    @property
+    def tint(self) -> tuple[float, float, float, float]:
+        """Red, green and blue that are mixed into all colours, and how much, 0 to 1."""
+        return self._tint
+
+    @tint.setter
+    def tint(self, tint: tuple[float, float, float, float]) -> None:
+        if tint != self._tint:
+            self._tint = tint
+            self.events.tint()
 
     def move(self, vertices: np.ndarray, values: np.ndarray | None = None) -> None:
         """Draw the vertices elsewhere.
@@ -91,6 +105,12 @@ class FlexSurface(Surface):
         """Show another surface, with other faces."""
         self.drawn_vertices = vertices
         self.data = (vertices, faces, values)
+
+
+def edges_of(faces: np.ndarray) -> np.ndarray:
+    """Edges (E, 2) of triangles (F, 3), each once."""
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+    return np.unique(edges, axis=0)
 
 
 def _register() -> bool:
@@ -123,6 +143,7 @@ def _register() -> bool:
             self._draw_mode = "triangles"
             self.light(np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0]))
             self.shared_program["u_shaded"] = 1.0
+            self.shared_program["u_tint"] = (0.0, 0.0, 0.0, 0.0)
             self.set_gl_state("translucent", depth_test=True, cull_face=False)
             self._planes_filter = PlanesClipper()
             self.attach(self._planes_filter)
@@ -150,11 +171,20 @@ def _register() -> bool:
             """Light the surface, or show its plain colours."""
             self.shared_program["u_shaded"] = float(shaded)
 
-        def show(self, vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray) -> None:
+        def tint(self, tint: tuple[float, float, float, float]) -> None:
+            """Mix a colour into all others."""
+            self.shared_program["u_tint"] = tint
+            self.update()
+
+        def show(
+            self, vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, *, as_lines: bool = False
+        ) -> None:
             """Take another surface."""
             self._is_empty = not len(faces)
             if not self._is_empty:
-                self._index_buffer.set_data(np.ascontiguousarray(faces, np.uint32))
+                self._draw_mode = "lines" if as_lines else "triangles"
+                drawn = edges_of(faces) if as_lines else faces
+                self._index_buffer.set_data(np.ascontiguousarray(drawn, np.uint32))
                 self.move(vertices, normals)
 
         def move(self, vertices: np.ndarray, normals: np.ndarray) -> None:
@@ -190,9 +220,13 @@ def _register() -> bool:
             for name in ("colormap", "contrast_limits", "gamma"):
                 getattr(layer.events, name).connect(self._on_color_change)
             layer.events.shading.connect(self._on_shading_change)
+            layer.events.tint.connect(lambda: self.node.tint(layer.tint))
+            layer.wireframe.events.visible.connect(self._on_data_change)
+            self.node.events.canvas_change.connect(self._on_canvas_change)
             self.reset()
             self._on_data_change()
             self._on_shading_change()
+            self.node.tint(layer.tint)
 
         def _on_data_change(self) -> None:
             layer = self.layer
@@ -206,7 +240,7 @@ def _register() -> bool:
             else:
                 normals = vertex_normals(vertices, faces)
             self._faces = faces
-            self.node.show(vertices, faces, normals)
+            self.node.show(vertices, faces, normals, as_lines=layer.wireframe.visible)
             self._on_color_change()
             self._on_matrix_change()
 
@@ -228,8 +262,18 @@ def _register() -> bool:
             relative = np.clip((values - low) / max(high - low, 1e-12), 0, 1) ** self.layer.gamma
             return self.layer.colormap.map(relative.astype(np.float32))
 
+        def _on_canvas_change(self, event: Any) -> None:
+            if event.old is not None:
+                event.old.events.draw.disconnect(self._on_draw)
+            if event.new is not None:
+                event.new.events.draw.connect(self._on_draw, position="last")
+
+        def _on_draw(self, event: Any) -> None:
+            self.layer.events.drawn()
+
         def _on_shading_change(self) -> None:
-            self.node.shade(self.layer.shading != "none" and self.layer._slice_input.ndisplay == 3)
+            is_lit = self.layer.shading != "none" and self.layer._slice_input.ndisplay == 3
+            self.node.shade(is_lit and not self.layer.wireframe.visible)
             self.node.update()
 
         def _on_view_direction_change(

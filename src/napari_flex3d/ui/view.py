@@ -191,7 +191,7 @@ def screenshot(
             docks.select(tab)
         explorer = session.explorer
         if explorer.model is not None:
-            docks.widgets["Explore"].rest_check.setChecked(compare)
+            docks.widgets["Explore"].look.rest_check.setChecked(compare)
             if at is not None:
                 explorer.go_to(np.array(at, float))
                 explorer.settle()

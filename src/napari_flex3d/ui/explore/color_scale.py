@@ -1,4 +1,4 @@
-"""The legend of the colours of the displacement."""
+"""The legend of colours, with the ends of its range."""
 
 from typing import Any
 
@@ -15,29 +15,40 @@ DISPLACEMENT_COLORS = Colormap(
 
 
 class ColorScale(QWidget):
-    """The colours of the displacement, with its ends in Å."""
+    """A bar of colours between two numbers.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    colors
+        (C, 3 or 4) colours from the lower end to the upper one, 0 to 1; those of the displacement unless given.
+    """
+
+    def __init__(self, colors: np.ndarray | None = None) -> None:
         super().__init__()
-        self._largest = 1.0
+        self._colors = DISPLACEMENT_COLORS.map(np.linspace(0, 1, 17)) if colors is None else colors
+        self._ends = ("0", "1.0 Å")
         self.setFixedHeight(16)
 
     def set_largest(self, largest: float) -> None:
         """Say which displacement the last colour stands for, Å."""
-        self._largest = largest
+        self.set_ends("0", f"{largest:.1f} Å")
         self.setToolTip(f"Displacement from the canonical map, 0 to {largest:.1f} Å and more.")
+
+    def set_ends(self, low: str, high: str) -> None:
+        """Say what the first and the last colour stand for."""
+        self._ends = (low, high)
         self.update()
 
     def paintEvent(self, event: Any) -> None:
         """Draw the bar between its two numbers."""
         painter = QPainter(self)
         painter.setPen(self.palette().text().color())
-        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, "0")
-        text = f"{self._largest:.1f} Å"
-        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, text)
-        bar = self.rect().adjusted(16, 3, -painter.fontMetrics().horizontalAdvance(text) - 8, -3)
+        sides = (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight)
+        for text, side in zip(self._ends, sides, strict=True):
+            painter.drawText(self.rect(), side | Qt.AlignmentFlag.AlignVCenter, text)
+        left, right = (painter.fontMetrics().horizontalAdvance(text) + 8 for text in self._ends)
+        bar = self.rect().adjusted(left, 3, -right, -3)
         gradient = QLinearGradient(bar.left(), 0, bar.right(), 0)
-        positions = np.linspace(0, 1, 17)
-        for position, color in zip(positions, DISPLACEMENT_COLORS.map(positions), strict=True):
-            gradient.setColorAt(position, QColor.fromRgbF(*map(float, color)))
+        for position, color in zip(np.linspace(0, 1, len(self._colors)), self._colors, strict=True):
+            gradient.setColorAt(float(position), QColor.fromRgbF(*map(float, color)))
         painter.fillRect(bar, gradient)

@@ -1,13 +1,27 @@
-"""Straight ways through the latents, to play along."""
+"""Ways through the latents, to play along: straight ones, and the path that the person has made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
+from napari_flex3d.ui.explore.plane import linear_axes
+
+
+class Course(Protocol):
+    """A way through the latents."""
+
+    @property
+    def name(self) -> str:
+        """What the person sees."""
+
+    def at(self, part: float, here: np.ndarray) -> np.ndarray:
+        """Latent (K) at a part (0 to 1); what the course does not concern stays as it is ``here``."""
+
 
 @dataclass(frozen=True)
-class Course:
-    """A straight course through the latents, to play along.
+class Straight:
+    """A straight course through the latents.
 
     Parameters
     ----------
@@ -28,23 +42,44 @@ class Course:
     through: np.ndarray | None = None
 
     def at(self, part: float, here: np.ndarray) -> np.ndarray:
-        """Latent at a part (0 to 1) of the course; what it does not concern stays as it is ``here``."""
+        """Latent at a part (0 to 1) of the course."""
         value = self.low + (self.high - self.low) * part
         if self.through is not None:
             return self.through + value * self.direction
         return here * (1 - self.direction) + value * self.direction
 
 
-def courses(latents: np.ndarray) -> list[Course]:
+@dataclass(frozen=True)
+class Along:
+    """A course along a path.
+
+    Parameters
+    ----------
+    points
+        (F, K) its points.
+    gone
+        (F,) way to each of them: Å, or what is taken for it.
+    name
+        What the person sees.
+    """
+
+    points: np.ndarray
+    gone: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    name: str = "Path"
+
+    def at(self, part: float, here: np.ndarray) -> np.ndarray:
+        """Latent at a part (0 to 1) of the way."""
+        gone = self.gone
+        if len(gone) != len(self.points) or gone[-1] <= 0:
+            gone = np.arange(len(self.points), dtype=float)
+        return np.array([np.interp(part * gone[-1], gone, column) for column in self.points.T])
+
+
+def straight_courses(latents: np.ndarray) -> list[Straight]:
     """Courses to play: every coordinate, and every principal component where there are several."""
-    dims = latents.shape[1]
-    low, high = np.percentile(latents, [1, 99], axis=0)
-    found = [Course(f"z{k + 1}", np.eye(dims)[k], low[k], high[k]) for k in range(dims)]
-    if dims == 1 or len(latents) <= dims:
-        return found
-    mean = latents.mean(0)
-    _, _, axes = np.linalg.svd(latents - mean, full_matrices=False)
-    for k, axis in enumerate(axes):
-        ends = np.percentile((latents - mean) @ axis, [1, 99])
-        found.append(Course(f"PC{k + 1}", axis, ends[0], ends[1], mean))
+    found = []
+    for axis in linear_axes(latents):
+        low, high = np.percentile((latents - axis.through) @ axis.direction, [1, 99])
+        is_latent = axis.name.startswith("z")
+        found.append(Straight(axis.name, axis.direction, low, high, None if is_latent else axis.through))
     return found

@@ -4,30 +4,29 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QWidget,
-)
-from superqt import QCollapsible, QLabeledDoubleSlider
+from qtpy.QtGui import QKeySequence, QShortcut  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton
 
 from napari_flex3d.io.errors import InputError
-from napari_flex3d.ui.explore.color_scale import ColorScale
+from napari_flex3d.ui.explore.compare import ComparePanel, Comparison
 from napari_flex3d.ui.explore.explorer import Explorer
+from napari_flex3d.ui.explore.export_panel import ExportPanel
+from napari_flex3d.ui.explore.extras_panel import ExtrasPanel
+from napari_flex3d.ui.explore.histogram_slider import HistogramSlider
+from napari_flex3d.ui.explore.look_panel import LookPanel
+from napari_flex3d.ui.explore.pages import Pages
+from napari_flex3d.ui.explore.path_panel import PathPanel
+from napari_flex3d.ui.explore.player import PlayerRow
+from napari_flex3d.ui.explore.scatter_panel import ScatterPanel
+from napari_flex3d.ui.explore.selection import SelectionPanel
 from napari_flex3d.ui.job_edit import JobEdit
+from napari_flex3d.ui.keys import Key
 from napari_flex3d.ui.panel import Dock, Sentence, StagePanel
-from napari_flex3d.ui.scatter import LatentScatter
 from napari_flex3d.ui.session import Session
-from napari_flex3d.ui.sliders import contour_range, new_slider, set_range
 
 
 class ExploreDock(Dock):
-    """Scatter, sliders, contour and player of one viewer's explorer.
+    """Scatter, sliders, player and everything that is done with the map of one viewer's explorer.
 
     Parameters
     ----------
@@ -39,17 +38,21 @@ class ExploreDock(Dock):
         super().__init__(session, "")
         self.intro.hide()
         self.explorer: Explorer = session.explorer
-        self.sliders: list[QLabeledDoubleSlider] = []
-        self._build_top()
-        self.sliders_form = QFormLayout()
-        self.column.addLayout(self.sliders_form)
-        self._build_look()
-        self._build_player()
+        self.sliders: list[HistogramSlider] = []
         self.state = Sentence()
+        self._build_top()
+        self.player = PlayerRow(self.explorer.player)
+        self.mean_button = QPushButton("Mean")
+        self.mean_button.setToolTip("Go to the mean latent of the particles. Alt-0")
+        row = QHBoxLayout()
+        row.addWidget(self.player, 1)
+        row.addWidget(self.mean_button)
+        self.column.addLayout(row)
         self.column.addWidget(self.state)
-        self._build_export()
+        self._build_pages()
         self.column.addStretch(0)
         self._connect()
+        self._bind_keys()
         if self.explorer.model is not None:
             self._on_model(self.explorer.model)
         else:
@@ -64,107 +67,81 @@ class ExploreDock(Dock):
         self.job_box.setToolTip("A training job; one that still runs is followed, checkpoint by checkpoint.")
         row.addWidget(self.job_box, 1)
         self.column.addLayout(row)
-        self.axes_row = QWidget()
-        axes = QHBoxLayout(self.axes_row)
-        axes.setContentsMargins(0, 0, 0, 0)
-        self.x_box, self.y_box = QComboBox(), QComboBox()
-        for name, box in (("x", self.x_box), ("y", self.y_box)):
-            axes.addWidget(QLabel(name))
-            axes.addWidget(box, 1)
-            box.setToolTip(f"Latent coordinate along {name}.")
-        self.particles = QLabel()
-        axes.addWidget(self.particles, 2, Qt.AlignmentFlag.AlignRight)
-        self.column.addWidget(self.axes_row)
-        self.scatter = LatentScatter()
-        self.column.addWidget(self.scatter, 1)
+        self.scatter_panel = ScatterPanel(self.explorer)
+        self.scatter = self.scatter_panel.scatter
+        self.column.addWidget(self.scatter_panel, 1)
+        self.sliders_form = QFormLayout()
+        self.sliders_form.setVerticalSpacing(2)
+        self.column.addLayout(self.sliders_form)
 
-    def _build_look(self) -> None:
-        look = QFormLayout()
-        self.show_box, self.color_box = QComboBox(), QComboBox()
-        for text, value in (("Surface", "surface"), ("Volume", "volume"), ("Both", "both")):
-            self.show_box.addItem(text, value)
-        self.show_box.setToolTip("The surface moves while you drag; the volume is computed when you let go.")
-        for text, value in (("Displacement (Å)", "displacement"), ("Plain", "plain")):
-            self.color_box.addItem(text, value)
-        self.color_box.setToolTip("Colour the surface by how far it has moved from the canonical map.")
-        self.rest_check = QCheckBox("Map at rest")
-        self.rest_check.setToolTip("Show the canonical map, translucent, to compare.")
-        row = QHBoxLayout()
-        row.addWidget(self.show_box, 1)
-        row.addWidget(self.rest_check)
-        look.addRow("Show", row)
-        look.addRow("Colour", self.color_box)
-        self.scale = ColorScale()
-        look.addRow("", self.scale)
-        self.contour_slider = new_slider()
-        self.contour_slider.setToolTip("Density at which the surface is cut, in the units of the map.")
-        look.addRow("Contour", self.contour_slider)
-        self.low_pass_box = QDoubleSpinBox()
-        self.low_pass_box.setRange(0.0, 100.0)
-        self.low_pass_box.setSingleStep(0.5)
-        self.low_pass_box.setDecimals(1)
-        self.low_pass_box.setSpecialValueText("off")
-        self.low_pass_box.setKeyboardTracking(False)
-        self.low_pass_box.setToolTip(
-            "<qt>Filter the map that is shown to this resolution, Å. It begins at the resolution that the "
-            "training used; beyond that the canonical map is noise. The map on disk stays as it is.</qt>"
-        )
-        look.addRow("Low-pass (Å)", self.low_pass_box)
-        self.column.addLayout(look)
-
-    def _build_player(self) -> None:
-        row = QHBoxLayout()
-        self.play_button = QPushButton("▶ Play")
-        self.play_button.setCheckable(True)
-        self.play_button.setToolTip("Go to and fro along the course. Alt-P")
-        self.course_box = QComboBox()
-        self.course_box.setToolTip(
-            "Coordinate or principal component to play along, from 1 to 99 % of the particles."
-        )
-        self.speed_box = QComboBox()
-        for text, period in (("½×", 8.0), ("1×", 4.0), ("2×", 2.0)):
-            self.speed_box.addItem(text, period)
-        self.speed_box.setCurrentIndex(1)
-        self.mean_button = QPushButton("Mean")
-        self.mean_button.setToolTip("Go to the mean latent of the particles. Alt-0")
-        for widget, stretch in (
-            (self.play_button, 2),
-            (self.course_box, 1),
-            (self.speed_box, 1),
-            (self.mean_button, 1),
-        ):
-            row.addWidget(widget, stretch)
-        self.column.addLayout(row)
-
-    def _build_export(self) -> None:
-        fold = QCollapsible("Write volumes and a movie")
+    def _build_pages(self) -> None:
+        self.look = LookPanel(self.explorer, self._say)
+        self.path_panel = PathPanel(self.explorer.path)
+        self.selection_panel = SelectionPanel(self.explorer.selection, lambda: self.session.model_job)
+        self.extras = ExtrasPanel(self.explorer)
+        self.comparison = Comparison(self.explorer)
+        self.compare_panel = ComparePanel(self.comparison)
+        self.export_panel = ExportPanel(self.explorer, self.scatter_panel, self.extras.atoms)
         self.panel = StagePanel(self.session, "generate", "Write series")
-        fold.addWidget(self.panel)
-        self.column.addWidget(fold)
+        self.pages = Pages()
+        self.pages.add("Map", "What is shown of the map.", self.look)
+        self.pages.add("Extras", "Arrows, mesh and atomic model that move with the map.", self.extras)
+        self.pages.add("Compare", "Two states, overlaid or side by side.", self.compare_panel)
+        self.pages.add("Path", "A path through the latents, its length and its particles.", self.path_panel)
+        self.pages.add("Select", "Particles chosen on the scatter.", self.selection_panel)
+        self.pages.add("Export", "Movie, figure, moved model, volumes.", self.export_panel, self.panel)
+        self.column.addWidget(self.pages)
 
     def _connect(self) -> None:
         explorer = self.explorer
         explorer.model_taken.connect(self._on_model)
         explorer.latent_changed.connect(self._on_latent)
-        explorer.measured.connect(self.state.say)
-        explorer.playing_changed.connect(self._on_playing)
+        explorer.measured.connect(self._on_measured)
+        explorer.path.changed.connect(self._offer_courses)
+        explorer.selection.changed.connect(self._on_selection)
         self.session.said.connect(self.state.say)
         self.session.jobs_changed.connect(self._on_jobs)
         self.session.run_changed.connect(self._say_what_is_missing)
         self.job_box.changed.connect(self._on_job)
-        for box in (self.x_box, self.y_box):
-            box.currentIndexChanged.connect(self._on_axes)
-        self.scatter.picked.connect(explorer.go_to)
-        self.scatter.let_go.connect(explorer.settle)
-        self.show_box.currentIndexChanged.connect(lambda _: explorer.set_shown(self.show_box.currentData()))
-        self.color_box.currentIndexChanged.connect(self._on_color)
-        self.rest_check.toggled.connect(explorer.set_compare)
-        self.contour_slider.valueChanged.connect(explorer.set_contour)
-        self.low_pass_box.valueChanged.connect(explorer.set_low_pass)
-        self.play_button.toggled.connect(explorer.play)
-        self.course_box.currentIndexChanged.connect(self._on_course)
-        self.speed_box.currentIndexChanged.connect(self._on_speed)
+        self.player.course_box.currentIndexChanged.connect(self._on_course)
         self.mean_button.clicked.connect(explorer.go_to_mean)
+        self.scatter_panel.said.connect(self._say)
+        self.scatter_panel.path_drawn.connect(self._on_path_drawn)
+        self.path_panel.go.connect(self._on_point)
+        self.path_panel.add.connect(lambda: explorer.path.add(explorer.latent))
+        self.path_panel.said.connect(self._say)
+        for panel in (self.selection_panel, self.extras, self.export_panel):
+            panel.said.connect(self._say)
+        self.extras.model_opened.connect(self.export_panel.refresh)
+        self.export_panel.series_wanted.connect(self._on_series)
+        self.selection_panel.go.connect(self._on_chosen_mean)
+
+    def _bind_keys(self) -> None:
+        """Bind the keys that need the dock, over the canvas; and all of the dock's keys in the dock itself."""
+        keys = self.session.keys
+        take = self.scatter_panel.take
+        keys.bind(Key("Alt-L", "takes the lasso", "Explore is open"), lambda: take("lasso"))
+        keys.bind(Key("Alt-D", "draws a path", "Explore is open"), lambda: take("path"))
+        for name in "AB":
+            key = Key(f"Alt-{name}", f"keeps the latent on show as state {name}", "Explore is open")
+            keys.bind(key, lambda name=name: self.comparison.set(name))  # type: ignore[misc]
+        for k in range(1, 10):
+            key = Key(f"Alt-{k}", f"chooses the slider of latent {k}; the arrows move it", "Explore is open")
+            keys.bind(key, lambda k=k: self._choose_slider(k - 1))  # type: ignore[misc]
+        for name, action in (
+            ("Alt+P", lambda: self.explorer.play(not self.explorer.player.is_playing)),
+            ("Alt+0", self.explorer.go_to_mean),
+            ("Alt+Left", lambda: self.explorer.step_path(-1)),
+            ("Alt+Right", lambda: self.explorer.step_path(1)),
+            ("Alt+A", lambda: self.comparison.set("A")),
+            ("Alt+B", lambda: self.comparison.set("B")),
+            ("Alt+L", lambda: take("lasso")),
+            ("Alt+D", lambda: take("path")),
+            *((f"Alt+{k}", lambda k=k: self._choose_slider(k - 1)) for k in range(1, 10)),
+        ):
+            shortcut = QShortcut(QKeySequence(name), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(action)
 
     # -- the person does something -----------------------------------------------------------------
 
@@ -176,27 +153,48 @@ class ExploreDock(Dock):
             except InputError as error:
                 self.state.say(str(error), bad=True)
 
-    def _on_slider(self) -> None:
-        self.explorer.go_to(np.array([slider.value() for slider in self.sliders]))
+    def _on_slider(self, k: int, value: float) -> None:
+        latent = self.explorer.latent.copy()
+        latent[k] = value
+        self.explorer.go_to(latent)
 
-    def _on_axes(self) -> None:
-        if self.explorer.model is not None and self.x_box.count():
-            axes = (self.x_box.currentIndex(), max(0, self.y_box.currentIndex()))
-            self.scatter.show_latents(self.explorer.model.latents, axes)
-            self.scatter.go_to(self.explorer.latent)
-
-    def _on_color(self) -> None:
-        self.explorer.set_colored(self.color_box.currentData())
-        self.scale.setVisible(self.color_box.currentData() == "displacement")
+    def _choose_slider(self, k: int) -> None:
+        if k < len(self.sliders):
+            self.sliders[k].track.setFocus(Qt.FocusReason.ShortcutFocusReason)
+            self.ensureWidgetVisible(self.sliders[k])
 
     def _on_course(self, index: int) -> None:
-        if 0 <= index < len(self.explorer.courses):
-            self.explorer.course = self.explorer.courses[index]
+        courses = self._courses()
+        if 0 <= index < len(courses):
+            self.explorer.play_along(courses[index])
 
-    def _on_speed(self) -> None:
-        self.explorer.period = self.speed_box.currentData()
+    def _on_point(self, latent: np.ndarray) -> None:
+        self.explorer.go_to(latent)
+        self.explorer.settle()
+
+    def _on_path_drawn(self) -> None:
+        self.pages.turn_to("Path")
+        self.player.course_box.setCurrentIndex(self.player.course_box.count() - 1)
+
+    def _on_selection(self) -> None:
+        if self.explorer.selection.count:
+            self.pages.turn_to("Select")
+
+    def _on_series(self, values: dict[str, Any]) -> None:
+        self.pages.turn_to("Export")
+        self.panel.fill_from(values)
+        self.ensureWidgetVisible(self.panel)
+
+    def _on_chosen_mean(self) -> None:
+        self._on_point(self.explorer.model.latents[self.explorer.selection.chosen].mean(0))
 
     # -- something has changed ---------------------------------------------------------------------
+
+    def _say(self, text: str, bad: bool = False) -> None:
+        self.state.say(text, bad=bad)
+
+    def _on_measured(self, text: str) -> None:
+        self.state.say(text)
 
     def _say_what_is_missing(self) -> None:
         if self.explorer.model is not None:
@@ -217,25 +215,11 @@ class ExploreDock(Dock):
         self._say_what_is_missing()
 
     def _on_model(self, model: Any) -> None:
-        dims = model.latent_dims
-        for box, at in ((self.x_box, 0), (self.y_box, min(1, dims - 1))):
-            if box.count() != dims:
-                _fill(box, [f"z{k + 1}" for k in range(dims)], at)
-        _fill(self.course_box, [c.name for c in self.explorer.courses], self._course_index())
-        self.axes_row.setVisible(dims > 1)
-        self.particles.setText(f"{len(model.latents):,} particles")
-        self._make_sliders(dims)
-        for slider, (low, high) in zip(self.sliders, self.explorer.limits, strict=True):
-            set_range(slider, low, high)
-        self.low_pass_box.blockSignals(True)
-        self.low_pass_box.setValue(self.explorer.low_pass)
-        self.low_pass_box.blockSignals(False)
-        set_range(self.contour_slider, *contour_range(self.explorer.density))
-        self.contour_slider.blockSignals(True)
-        self.contour_slider.setValue(self.explorer.contour)
-        self.contour_slider.blockSignals(False)
-        self.scale.set_largest(self.explorer.largest)
-        self._on_axes()
+        self._make_sliders(model.latent_dims)
+        for k, slider in enumerate(self.sliders):
+            slider.show_particles(model.latents[:, k], *map(float, self.explorer.limits[k]))
+        self._offer_courses()
+        self._on_latent(self.explorer.latent)
         self._on_jobs()
 
     def _make_sliders(self, dims: int) -> None:
@@ -245,36 +229,32 @@ class ExploreDock(Dock):
             self.sliders_form.removeRow(0)
         self.sliders = []
         for k in range(dims):
-            slider = new_slider()
+            slider = HistogramSlider(f"Latent {k + 1}")
             slider.setToolTip(
-                f"Latent coordinate {k + 1}, from the 1st to the 99th percentile of the particles."
+                f"<qt>Latent coordinate {k + 1}, from the 1st to the 99th percentile of the particles, and how many "
+                f"there are. Double click: the mean. Alt-{k + 1}, then the arrows.</qt>"
             )
-            slider.valueChanged.connect(self._on_slider)
+            slider.valueChanged.connect(lambda value, k=k: self._on_slider(k, value))
             slider.sliderReleased.connect(self.explorer.settle)
             self.sliders_form.addRow(f"z{k + 1}", slider)
             self.sliders.append(slider)
 
-    def _course_index(self) -> int:
-        course = self.explorer.course
-        return self.explorer.courses.index(course) if course in self.explorer.courses else 0
+    def _courses(self) -> list[Any]:
+        path = self.explorer.path.course
+        return [*self.explorer.courses, *([path] if path is not None else [])]
+
+    def _offer_courses(self) -> None:
+        """List what can be played along; the choice stays."""
+        box, courses = self.player.course_box, self._courses()
+        names = [course.name for course in courses]
+        chosen = box.currentText()
+        box.blockSignals(True)
+        box.clear()
+        box.addItems(names)
+        box.setCurrentIndex(names.index(chosen) if chosen in names else 0)
+        box.blockSignals(False)
+        self._on_course(box.currentIndex())
 
     def _on_latent(self, latent: np.ndarray) -> None:
         for slider, value in zip(self.sliders, latent, strict=False):
-            slider.blockSignals(True)
-            slider.setValue(float(np.clip(value, slider.minimum(), slider.maximum())))
-            slider.blockSignals(False)
-        self.scatter.go_to(latent)
-
-    def _on_playing(self, on: bool) -> None:
-        self.play_button.blockSignals(True)
-        self.play_button.setChecked(on)
-        self.play_button.blockSignals(False)
-        self.play_button.setText("❚❚ Pause" if on else "▶ Play")
-
-
-def _fill(box: QComboBox, names: list[str], at: int) -> None:
-    box.blockSignals(True)
-    box.clear()
-    box.addItems(names)
-    box.setCurrentIndex(at)
-    box.blockSignals(False)
+            slider.show_value(value)

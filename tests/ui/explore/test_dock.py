@@ -5,22 +5,14 @@ import pytest
 from qtpy.QtCore import QPointF, Qt
 
 from napari_flex3d.ui.explore import ExploreDock
-from napari_flex3d.ui.explore.courses import courses
-from napari_flex3d.ui.explore.explorer import REST, SURFACE, VOLUME
+from napari_flex3d.ui.explore.courses import straight_courses
+from napari_flex3d.ui.explore.live_surface import REST, SURFACE
+from napari_flex3d.ui.explore.live_volume import NAMES
 from napari_flex3d.ui.isosurface import low_passed
-from napari_flex3d.ui.scatter import LatentScatter, histogram, smoothed
+from napari_flex3d.ui.scatter import LatentScatter, smoothed
 
+VOLUME, COARSE = NAMES["full"], NAMES["coarse"]
 from_center = {"size": (240, 240), "flash": False}
-
-
-@pytest.fixture
-def dock(qtbot, session, toy_jobs) -> ExploreDock:
-    """The dock, open at the finished toy training."""
-    dock = ExploreDock(session)
-    session.viewer.window.add_dock_widget(dock, name="Explore")
-    with qtbot.waitSignal(session.explorer.model_taken, timeout=30_000):
-        session.open(toy_jobs["train"])
-    return dock
 
 
 def picture(session) -> np.ndarray:
@@ -33,13 +25,15 @@ def test_sliders_move_the_surface_as_the_model_says(dock, session):
     dock.sliders[0].setValue(0.9)
     explorer, model = session.explorer, session.model
     assert explorer.latent[0] == pytest.approx(0.9, abs=0.01)
-    expected = explorer.grid.indices(model.move(explorer.carried.points, explorer.latent))
+    expected = explorer.subject.grid.indices(
+        model.move(explorer.live.surface.carried.points, explorer.latent)
+    )
     np.testing.assert_allclose(layer.drawn_vertices, expected, atol=1e-3)
     moved = np.linalg.norm(layer.drawn_vertices - before, axis=1) * model.pixel_size
     assert moved.max() > 5  # Å: it bends
     assert np.abs(picture(session) - seen).mean() > 1  # grey levels: and it is seen
     # colours are displacements from the canonical map, in Å
-    rest = explorer.grid.indices(explorer.carried.points)
+    rest = explorer.subject.grid.indices(explorer.live.surface.carried.points)
     distance = np.linalg.norm(layer.drawn_vertices - rest, axis=1) * model.pixel_size
     np.testing.assert_allclose(layer.vertex_values, distance, atol=1e-2)
     dock.sliders[0].sliderReleased.emit()
@@ -55,9 +49,11 @@ def test_the_map_lies_where_the_canonical_map_lies(dock, session):
     explorer, layer = session.explorer, session.viewer.layers[SURFACE]
     np.testing.assert_allclose(layer.scale, [4.0] * 3)
     np.testing.assert_allclose(layer.translate, [30.0, -20.0, 10.0])  # z, y, x of the header's origin
-    inside = explorer.carried.points.mean(0)
+    inside = explorer.live.surface.carried.points.mean(0)
     centre = np.array([10.0, -20.0, 30.0]) + 16 * 4.0
-    np.testing.assert_allclose(layer.data_to_world(explorer.grid.indices(inside)), (centre + inside)[::-1])
+    np.testing.assert_allclose(
+        layer.data_to_world(explorer.subject.grid.indices(inside)), (centre + inside)[::-1]
+    )
 
 
 def test_a_click_on_the_scatter_goes_there(qtbot, dock, session):
@@ -79,17 +75,18 @@ def test_dragging_the_target_moves_the_map_live(dock, session):
 
 
 def test_the_volume_follows_when_the_slider_is_let_go(qtbot, dock, session):
-    dock.show_box.setCurrentText("Both")
+    dock.look.show_box.setCurrentText("Both")
     qtbot.waitUntil(lambda: VOLUME in session.viewer.layers, timeout=30_000)
     layer = session.viewer.layers[VOLUME]
     held = layer.data
+    assert layer.visible
     dock.sliders[0].setValue(0.8)
     dock.sliders[0].sliderReleased.emit()
     expected = session.model.volume(session.explorer.latent)
     qtbot.waitUntil(lambda: np.allclose(layer.data, expected, atol=1e-4), timeout=30_000)
     assert layer.data is held  # written in place
     assert layer.data.sum() == pytest.approx(session.model.canonical[session.model.mask].sum(), rel=1e-3)
-    dock.show_box.setCurrentText("Surface")
+    dock.look.show_box.setCurrentText("Surface")
     assert not layer.visible
 
 
@@ -97,7 +94,7 @@ def test_the_contour_cuts_the_surface_elsewhere(dock, session):
     layer = session.viewer.layers[SURFACE]
     size = [np.ptp(layer.vertices, axis=0).prod()]
     for contour in (0.2, 0.8):
-        dock.contour_slider.setValue(contour)
+        dock.look.contour_slider.setValue(contour)
         assert session.explorer.contour == pytest.approx(contour, abs=0.01)
         size.append(np.ptp(layer.vertices, axis=0).prod())
     assert size[1] > size[2]
@@ -106,11 +103,11 @@ def test_the_contour_cuts_the_surface_elsewhere(dock, session):
 def test_playing_goes_to_and_fro_and_can_be_paused(qtbot, dock, session):
     seen: list[float] = []
     session.explorer.latent_changed.connect(lambda z: seen.append(float(z[0])))
-    dock.speed_box.setCurrentText("2×")
-    dock.play_button.click()
-    assert "Pause" in dock.play_button.text()
+    dock.player.speed_box.setCurrentText("2×")
+    dock.player.play_button.click()
+    assert "Pause" in dock.player.play_button.text()
     qtbot.waitUntil(lambda: len(seen) > 5, timeout=30_000)
-    dock.play_button.click()
+    dock.player.play_button.click()
     count = len(seen)
     assert np.ptp(seen) > 0.05
     qtbot.wait(150)
@@ -120,14 +117,16 @@ def test_playing_goes_to_and_fro_and_can_be_paused(qtbot, dock, session):
 def test_plain_colour_and_the_map_at_rest(dock, session):
     layer = session.viewer.layers[SURFACE]
     dock.sliders[1].setValue(0.5)
-    dock.color_box.setCurrentText("Plain")
+    dock.look.color_box.setCurrentText("Plain")
     assert np.ptp(layer.vertex_values) == 0
-    dock.rest_check.click()
+    dock.look.rest_check.click()
     rest = session.viewer.layers[REST]
     np.testing.assert_allclose(
-        rest.vertices, session.explorer.grid.indices(session.explorer.carried.points), atol=1e-3
+        rest.vertices,
+        session.explorer.subject.grid.indices(session.explorer.live.surface.carried.points),
+        atol=1e-3,
     )
-    dock.rest_check.click()
+    dock.look.rest_check.click()
     assert not rest.visible
 
 
@@ -147,21 +146,17 @@ def test_one_latent_is_shown_as_a_histogram(qtbot):
     scatter, picked = LatentScatter(), []
     qtbot.addWidget(scatter)
     latents = np.random.default_rng(0).normal(size=(500, 1))
-    scatter.show_latents(latents)
+    scatter.show_points(latents, ("z1",))
     assert scatter.is_line
     assert scatter.counts().ndim == 1
     assert scatter.counts().sum() >= 495
     scatter.picked.connect(picked.append)
     scatter._line.setValue(0.4)
     scatter._line.sigDragged.emit(scatter._line)
-    np.testing.assert_allclose(picked[-1], [0.4])
+    np.testing.assert_allclose(picked[-1], [0.4, 0.0])
 
 
-def test_counts_are_those_of_numpy_and_smoothing_keeps_them():
-    points = np.random.default_rng(2).uniform(-2, 2, size=(5000, 2))
-    counts = histogram(points, np.array([-1.0, -1.5]), np.array([1.0, 1.0]), 32)
-    expected, _, _ = np.histogram2d(*points.T, bins=32, range=[(-1, 1), (-1.5, 1)])
-    np.testing.assert_array_equal(counts, expected)
+def test_smoothing_keeps_the_counts():
     peak = np.zeros((64, 64))
     peak[32, 32] = 10
     assert smoothed(peak).sum() == pytest.approx(10, rel=1e-3)
@@ -170,7 +165,7 @@ def test_counts_are_those_of_numpy_and_smoothing_keeps_them():
 def test_courses_run_through_the_particles():
     random = np.random.default_rng(0)
     latents = random.normal(size=(1000, 1)) * [[1.0, 1.0]] / np.sqrt(2) + 0.05 * random.normal(size=(1000, 2))
-    found = {course.name: course for course in courses(latents)}
+    found = {course.name: course for course in straight_courses(latents)}
     assert list(found) == ["z1", "z2", "PC1", "PC2"]
     assert abs(found["PC1"].direction @ [1, 1]) / np.sqrt(2) == pytest.approx(1, abs=0.01)
     here = np.array([0.1, 0.7])
@@ -181,13 +176,13 @@ def test_courses_run_through_the_particles():
 
 
 def test_the_map_can_be_filtered_for_the_eye(dock, session):
-    sharp = session.explorer.density.copy()
-    dock.low_pass_box.setValue(20.0)
-    smooth = session.explorer.density
+    sharp = session.explorer.subject.density.copy()
+    dock.look.low_pass_box.setValue(20.0)
+    smooth = session.explorer.subject.density
     np.testing.assert_array_equal(smooth, low_passed(sharp, 4.0, 20.0))
     np.testing.assert_array_equal(session.model.canonical, sharp)
-    dock.low_pass_box.setValue(0.0)
-    np.testing.assert_array_equal(session.explorer.density, sharp)
+    dock.look.low_pass_box.setValue(0.0)
+    np.testing.assert_array_equal(session.explorer.subject.density, sharp)
 
 
 def test_a_filter_to_a_resolution_leaves_half_of_the_amplitude_there():
@@ -202,11 +197,11 @@ def test_a_filter_to_a_resolution_leaves_half_of_the_amplitude_there():
 
 def test_keys_play_and_go_home(dock, session):
     keys = {str(key): action for key, action in session.viewer.keymap.items()}
-    assert {"Alt+P", "Alt+0", "Alt+."} <= set(keys)
+    assert {"Alt+P", "Alt+0", "Alt+.", "Alt+L", "Alt+D", "Alt+A", "Alt+B", "Alt+1"} <= set(keys)
     keys["Alt+P"](session.viewer)
-    assert session.explorer.is_playing
+    assert session.explorer.player.is_playing
     keys["Alt+P"](session.viewer)
-    assert not session.explorer.is_playing
+    assert not session.explorer.player.is_playing
     viewer = session.viewer
     session.end()
     assert "Alt+P" not in map(str, viewer.keymap)
@@ -226,6 +221,7 @@ def test_there_is_a_slider_for_every_latent(qtbot, session, run_toys, tmp_path, 
     assert session.explorer.latent == pytest.approx([0.0] * (dims - 1) + [0.6], abs=0.01)
     assert np.abs(session.viewer.layers[SURFACE].drawn_vertices - before).max() > 0.3
     if dims == 3:
-        dock.y_box.setCurrentText("z3")
-        dock.scatter.picked.emit(np.array([0.1, 0.2, 0.3]))
+        dock.scatter_panel.y_box.setCurrentText("z3")
+        dock.scatter.picked.emit(np.array([0.1, 0.3]))
+        assert session.explorer.latent == pytest.approx([0.1, 0.0, 0.3])  # z2 is not seen, and stays
         assert dock.scatter._target.pos().y() == pytest.approx(0.3)
