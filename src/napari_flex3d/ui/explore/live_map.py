@@ -91,6 +91,8 @@ class LiveMap(QObject):
         if state is None:
             return
         _, subject, contour, latent, _ = state
+        if self._is_behind and self.surface.layer() is None:
+            self.surface.set_visible(False)
         if not self.surface.cut(subject, contour, latent):
             self.measured.emit("The map does not reach this contour.")
         self._show_layers()
