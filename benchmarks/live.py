@@ -139,7 +139,7 @@ def row(name: str, times: list[float], *more: str) -> None:
     print(f"| {name} | {np.median(times):.1f} | {min(times):.1f} | {' | '.join(more)} |")
 
 
-def live(dock: ExploreDock, viewer: Any, frames: int) -> None:
+def live(dock: ExploreDock, viewer: Any, frames: int, renderings: list[str]) -> None:
     print("| from slider to screen | median, ms | best, ms | CPU, all threads | our code, median, best |")
     print("|---|---|---|---|---|")
 
@@ -149,7 +149,7 @@ def live(dock: ExploreDock, viewer: Any, frames: int) -> None:
 
     points = len(dock.explorer.live.surface.carried.points)  # type: ignore[union-attr]
     show(f"surface, {points:,} points", drag(dock, "surface", frames))
-    for rendering in RENDERINGS:
+    for rendering in renderings:
         kinds: tuple[Kind, ...] = ("coarse", "full")
         for kind in kinds:
             layer = next((one for one in viewer.layers if one.name == NAMES[kind]), None)
@@ -197,6 +197,7 @@ def main() -> None:
     parser.add_argument("--particles", type=int, default=1_000_000)
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--size", default="1366x768")
+    parser.add_argument("--renderings", nargs="*", default=list(RENDERINGS), choices=RENDERINGS)
     given = parser.parse_args()
     width, height = map(int, given.size.split("x"))
     viewer, dock = open_dock(make_model(given.box, given.voxels, given.particles), (width, height))
@@ -204,7 +205,7 @@ def main() -> None:
     print(
         f"box {given.box}, canvas {canvas[1]} x {canvas[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     )
-    live(dock, viewer, given.frames)
+    live(dock, viewer, given.frames, given.renderings)
     scatter(dock, given.particles)
     dock.session.end()
     viewer.close()

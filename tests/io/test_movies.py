@@ -5,8 +5,9 @@ import subprocess
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
-from napari_flex3d.io.movies import write_movie
+from napari_flex3d.io.movies import write_gif, write_movie
 
 
 def read(path, shape):
@@ -43,3 +44,18 @@ def test_no_frames_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="at least one frame"):
         write_movie(tmp_path / "movie.mp4", np.zeros((0, 4, 4, 3), np.uint8))
     assert not (tmp_path / "movie.mp4").exists()
+
+
+def test_a_gif_has_every_frame_in_its_colours_and_plays_round_and_round(tmp_path):
+    colors = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]], np.uint8)
+    middle = np.repeat(colors[[0, 1, 2]], 8, axis=0).reshape(4, 6, 3)
+    frames = np.stack([np.broadcast_to(colors[0], (4, 6, 3)), middle, np.broadcast_to(colors[2], (4, 6, 3))])
+    write_gif(tmp_path / "a.gif", frames, fps=20)
+    with Image.open(tmp_path / "a.gif") as movie:
+        assert (movie.n_frames, movie.info["duration"], movie.info["loop"]) == (3, 50, 0)
+        for k, frame in enumerate(frames):
+            movie.seek(k)
+            difference = np.asarray(movie.convert("RGB"), int) - frame
+            assert np.abs(difference).max() < 8
+    with pytest.raises(ValueError, match="at least one frame"):
+        write_gif(tmp_path / "b.gif", frames[:0])
