@@ -1,6 +1,6 @@
 """Pages under tabs, as high as the page on show and no higher: the dock scrolls."""
 
-from qtpy.QtWidgets import QTabBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTabBar, QToolButton, QVBoxLayout, QWidget
 
 
 class Pages(QWidget):
@@ -13,6 +13,9 @@ class Pages(QWidget):
         self.bar.setDrawBase(False)
         self.bar.setUsesScrollButtons(False)
         self.bar.setAccessibleName("Pages")
+        for side, button in zip(("previous", "next"), self.bar.findChildren(QToolButton), strict=False):
+            button.setAccessibleName(f"Scroll to {side} tabs")  # Qt makes them even where they are not used
+            button.setToolTip(button.accessibleName())
         self._pages: dict[str, QWidget] = {}
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 2, 0, 0)

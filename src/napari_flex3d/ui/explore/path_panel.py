@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
+    QAbstractButton,
     QAbstractItemView,
     QFileDialog,
     QGridLayout,
@@ -53,6 +54,10 @@ class PathPanel(QWidget):
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setFixedHeight(118)
+        corner = self.table.findChild(QAbstractButton)
+        if corner is not None:
+            corner.setAccessibleName("Choose all points")
+            corner.setToolTip("Choose all points.")
         rows: Any = self.table.verticalHeader()
         rows.setDefaultSectionSize(20)
         header: Any = self.table.horizontalHeader()
