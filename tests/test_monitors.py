@@ -134,3 +134,16 @@ def test_losses_of_coarse_epochs_are_not_compared():
     later = [GOOD | {"epoch": e, "loss_held_out": v} for e, v in ((3.0, 94.0), (4.0, 96.0))]
     (said,) = diagnose([*coarse, *later], PARAMS, 5.0)
     assert "rose by 2.0 after its best epoch: the motion fits noise. Raise rigidity (now 2) to 8" in said
+
+
+@pytest.mark.slow
+def test_a_good_training_of_images_by_another_program_has_no_warnings(particle_sets, tmp_path):
+    """GroEL by cryoJAX, with the defaults."""
+    folder, prep, mesh, train = (
+        particle_sets / "groel",
+        *(tmp_path / name for name in ("prep", "mesh", "train")),
+    )
+    files = {"map": folder / "map.mrc", "mask": folder / "mask.mrc"}
+    stages.prepare(PrepParams(particles=folder / "particles.star", train_box=64, **files), prep)
+    stages.build_mesh(MeshParams(prep=prep), mesh)
+    assert warnings_of(mesh, train, latent_dims=2) == ""
