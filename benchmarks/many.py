@@ -108,8 +108,9 @@ def drive(mesh_job: Path, latent_dims: int, count: int) -> None:
     from napari_flex3d import fit
     from napari_flex3d.io.mrc import read_map
     from napari_flex3d.mesh import TetMesh
+    from napari_flex3d.motions import in_image_units, train_mask
     from napari_flex3d.particles import Particles
-    from napari_flex3d.train import TrainParams, train_mask
+    from napari_flex3d.train import TrainParams
 
     peak = Peak()
     peak.tell("program loaded")
@@ -117,9 +118,10 @@ def drive(mesh_job: Path, latent_dims: int, count: int) -> None:
     peak.tell(f"{len(particles)} particles open")
     density = read_map(mesh_job.parent / "prep" / "map_train.mrc")
     mask = train_mask(mesh_job, density)
-    params = TrainParams(mesh=mesh_job, latent_dims=latent_dims)
+    numbers = {"rigidity": 2.0, "flow_lr": 1e-4, "flow_lr_final": 1e-5}  # else found first
+    params = TrainParams(mesh=mesh_job, latent_dims=latent_dims, **numbers)
     setup = fit.set_up(particles, TetMesh.load(mesh_job / "mesh.npz"), mask, 0.05, params)
-    state = fit.begin(setup, (density.data * mask * particles.map_scale).astype(np.float32), 6, 64)
+    state = fit.begin(setup, fit.at_rest(setup, in_image_units(density, mask, particles)), 6, 64)
     peak.tell(f"{mask.sum()} voxels tied to the mesh")
     for epoch in (0, params.epochs // 3):
         state.epoch = epoch

@@ -42,7 +42,9 @@ def made(folder: Path, box: int, particles: int, field: float = FIELD) -> Proble
     prep = PrepParams(particles=sample.particles, map=sample.map, mask=sample.mask, train_box=48)
     stages.prepare(prep, folder / "prep")
     stages.build_mesh(MeshParams(prep=folder / "prep"), folder / "mesh")
-    stages.train_model(TrainParams(mesh=folder / "mesh", latent_dims=1, epochs=4), folder / "train")
+    stages.train_model(
+        TrainParams(mesh=folder / "mesh", latent_dims=1, rigidity=2.0, epochs=4), folder / "train"
+    )
     data, model = Particles.open(folder / "prep", "full"), load_model(folder / "train")
     with np.load(folder / "mesh" / "mesh.npz") as file:
         mask = file["mask"]

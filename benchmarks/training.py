@@ -129,9 +129,12 @@ def measure(mesh_job: Path, latent_dims: int, threads: int, cpu_time: bool, seco
     )
     density = read_map(mesh_job.parent / "prep" / "map_train.mrc")
     mask = getattr(train, "train_mask", getattr(train, "_mask", None))(mesh_job, density)
-    params = TrainParams(mesh=mesh_job, latent_dims=latent_dims, epochs=EPOCHS)
+    numbers = {"rigidity": 2.0, "flow_lr": 1e-4, "flow_lr_final": 1e-5}  # else found first
+    params = TrainParams(mesh=mesh_job, latent_dims=latent_dims, epochs=EPOCHS, **numbers)
     setup = fit.set_up(particles, TetMesh.load(mesh_job / "mesh.npz"), mask, 0.05, params)
-    state = fit.begin(setup, (density.data * mask * particles.map_scale).astype(np.float32), 6, 64)
+    scaled = (density.data * mask * particles.map_scale).astype(np.float32)
+    rest = fit.at_rest(setup, scaled) if hasattr(fit, "at_rest") else scaled  # what earlier versions want
+    state = fit.begin(setup, rest, 6, 64)
     clock = Clock(time.thread_time if cpu_time else time.perf_counter)
     watch_all(clock)
     found: dict[str, Any] = {"voxels": int(mask.sum()), "cells": len(setup.mesh.cells), "epochs": {}}

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from napari_flex3d import stages
 from napari_flex3d.devices import choose_device, in_words, room_on
-from napari_flex3d.fit import begin, fit, set_up
+from napari_flex3d.fit import at_rest, begin, fit, set_up
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.mesh import MeshParams, TetMesh, voxel_positions
@@ -117,12 +117,14 @@ def mesh_job(tmp_path_factory):
 def trained(mesh_job, device):
     """Metrics of the epochs, and the state at the end and once restored, on the CPU."""
     prep = mesh_job.parent / "prep"
-    params = TrainParams(mesh=mesh_job, latent_dims=2, epochs=3, held_out=10.0)
+    params = TrainParams(
+        mesh=mesh_job, latent_dims=2, epochs=3, held_out=10.0, rigidity=2.0, flow_lr=1e-3, flow_lr_final=1e-4
+    )
     density = read_map(prep / "map_train.mrc").data
     mask = density > 0.2 * density.max()
     particles = Particles.open(prep, "train")
     setup = set_up(particles, TetMesh.load(mesh_job / "mesh.npz"), mask, 0.1, params, device)
-    first = setup, (density * mask * particles.map_scale).astype(np.float32), 2, 8
+    first = setup, at_rest(setup, (density * mask * particles.map_scale).astype(np.float32)), 2, 8
     state = begin(*first)
     history = [metrics for _, _, metrics in fit(setup, state) if metrics]
     tensors = state.tensors()

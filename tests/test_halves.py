@@ -16,12 +16,13 @@ from napari_flex3d.io.mrc import read_map
 from napari_flex3d.jobs import read_job, read_metrics
 from napari_flex3d.mesh import MeshParams, TetMesh
 from napari_flex3d.model import load_model
+from napari_flex3d.motions import train_mask
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
 from napari_flex3d.reconstruct import _flow_of
 from napari_flex3d.report import report
 from napari_flex3d.synthetic import write_sample
-from napari_flex3d.train import TrainParams, train_mask
+from napari_flex3d.train import TrainParams
 
 pytestmark = pytest.mark.filterwarnings("ignore::napari_flex3d.io.errors.InputWarning")
 
@@ -36,7 +37,7 @@ def mesh_job(tmp_path_factory):
 
 
 def params(mesh_job, **changes):
-    return TrainParams(mesh=mesh_job, **{"latent_dims": 1, "epochs": 4} | changes)
+    return TrainParams(mesh=mesh_job, **{"latent_dims": 1, "rigidity": 2.0, "epochs": 4} | changes)
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,9 @@ def given(tmp_path):
 def test_given_latents_are_standardised_and_kept_if_asked_for(mesh_job, tmp_path, given, params):
     path, z = given
     out = tmp_path / "train"
-    stages.train_model(TrainParams(mesh=mesh_job, latent_dims=1, initial_latents=path, **params), out)
+    stages.train_model(
+        TrainParams(mesh=mesh_job, latent_dims=1, rigidity=2.0, initial_latents=path, **params), out
+    )
     model = load_model(out)
     fitted = ~model.held_out
     standard = (z - z[fitted].mean()) / z[fitted].std(ddof=1)
@@ -51,6 +53,6 @@ def test_given_latents_are_standardised_and_kept_if_asked_for(mesh_job, tmp_path
 
 @pytest.mark.filterwarnings("ignore::napari_flex3d.io.errors.InputWarning")
 def test_given_latents_of_another_number_are_refused(mesh_job, tmp_path, given):
-    params = TrainParams(mesh=mesh_job, latent_dims=2, initial_latents=given[0], epochs=1)
+    params = TrainParams(mesh=mesh_job, latent_dims=2, rigidity=2.0, initial_latents=given[0], epochs=1)
     with pytest.raises(InputError, match=r"has 1 latents \(z1\), latent_dims is 2\. Use --latent-dims 1"):
         stages.train_model(params, tmp_path / "train")

@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from napari_flex3d import stages
-from napari_flex3d.fit import begin, set_up
+from napari_flex3d.fit import at_rest, begin, set_up
 from napari_flex3d.fit.levels import level_at
 from napari_flex3d.fit.monitors import HeldOut, Sums, diagnose, measured, motion_found
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.mesh import MeshParams, TetMesh
 from napari_flex3d.model import load_model
+from napari_flex3d.motions import in_image_units, train_mask
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
 from napari_flex3d.synthetic import write_sample
-from napari_flex3d.train import TrainParams, train_mask
+from napari_flex3d.train import TrainParams
 
 PIXEL = 6.0
 
@@ -32,7 +33,7 @@ def mesh_job(tmp_path_factory):
 
 
 def warnings_of(mesh_job, out, **params):
-    job = stages.train_model(TrainParams(mesh=mesh_job, **{"latent_dims": 1} | params), out)
+    job = stages.train_model(TrainParams(mesh=mesh_job, **{"latent_dims": 1, "rigidity": 2.0} | params), out)
     assert (out / "warnings.txt").read_text().splitlines() == job.warnings
     return "\n".join(job.warnings)
 
@@ -65,9 +66,9 @@ def test_cells_that_are_turned_inside_out_are_said(mesh_job):
     particles = Particles.open(mesh_job.parent / "prep")
     density = read_map(mesh_job.parent / "prep" / "map_train.mrc")
     mask = train_mask(mesh_job, density)
-    params = TrainParams(mesh=mesh_job, latent_dims=1)
+    params = TrainParams(mesh=mesh_job, latent_dims=1, rigidity=2.0, flow_lr=1e-3, flow_lr_final=1e-4)
     setup = set_up(particles, TetMesh.load(mesh_job / "mesh.npz"), mask, 0.05, params)
-    state = begin(setup, (density.data * mask * particles.map_scale).astype("f4"), 6, 64)
+    state = begin(setup, at_rest(setup, in_image_units(density, mask, particles)), 6, 64)
     state.latents = torch.randn(80, 1, generator=torch.Generator().manual_seed(0))
     level, sums = level_at(setup, state, 0), Sums(1.0, 1.0, 1.0, 1, 1)
     assert measured(setup, state, level, sums, HeldOut())["inverted_cells"] == 0

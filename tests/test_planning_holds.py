@@ -13,6 +13,7 @@ import napari_flex3d
 from napari_flex3d import fit, stages
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.mesh import MeshParams, TetMesh
+from napari_flex3d.motions import train_mask
 from napari_flex3d.ops.projection import _numba
 from napari_flex3d.particles import Particles
 from napari_flex3d.planning import durations, pace
@@ -20,7 +21,7 @@ from napari_flex3d.prep import PrepParams
 from napari_flex3d.reconstruct import ReconstructParams
 from napari_flex3d.room import PROGRAM, of_training, sizes_of
 from napari_flex3d.synthetic import write_sample
-from napari_flex3d.train import TrainParams, train_mask
+from napari_flex3d.train import TrainParams
 
 EPOCHS = 3
 SIZES = {"small": (80, 32, 1), "more particles": (240, 32, 2), "larger box": (80, 48, 1)}
@@ -62,10 +63,23 @@ def planned(request, tmp_path_factory):
         monkeypatch.setattr(pace, "now", clock)
         monkeypatch.setattr(pace, "SECONDS", 0.0)
         monkeypatch.setattr(durations, "START", 0.0)
-        plan = napari_flex3d.plan(root / "mesh", latent_dims=dims, epochs=EPOCHS)
+        plan = napari_flex3d.plan(
+            root / "mesh", latent_dims=dims, rigidity=2.0, flow_lr=1e-3, flow_lr_final=1e-4, epochs=EPOCHS
+        )
         work = {}
         for stage, run, params in (
-            ("train", stages.train_model, TrainParams(mesh=root / "mesh", latent_dims=dims, epochs=EPOCHS)),
+            (
+                "train",
+                stages.train_model,
+                TrainParams(
+                    mesh=root / "mesh",
+                    latent_dims=dims,
+                    rigidity=2.0,
+                    flow_lr=1e-3,
+                    flow_lr_final=1e-4,
+                    epochs=EPOCHS,
+                ),
+            ),
             ("reconstruct", stages.reconstruct_maps, ReconstructParams(train=root / "train")),
         ):
             start = clock()
@@ -92,9 +106,16 @@ def test_what_a_training_holds_was_counted(planned):
     _, root, dims = planned
     particles, density = Particles.open(root / "prep"), read_map(root / "prep" / "map_train.mrc")
     mask = train_mask(root / "mesh", density)
-    params = TrainParams(mesh=root / "mesh", latent_dims=dims, epochs=EPOCHS)
+    params = TrainParams(
+        mesh=root / "mesh", latent_dims=dims, rigidity=2.0, flow_lr=1e-3, flow_lr_final=1e-4, epochs=EPOCHS
+    )
     setup = fit.set_up(particles, TetMesh.load(root / "mesh" / "mesh.npz"), mask, 0.05, params)
-    state = fit.begin(setup, (density.data * mask).astype(np.float32), params.layers, params.hidden_units)
+    state = fit.begin(
+        setup,
+        fit.at_rest(setup, (density.data * mask).astype(np.float32)),
+        params.layers,
+        params.hidden_units,
+    )
     held = sum(size_of(thing) for thing in (setup, state, list(state.generator.buffers())))
     assert held < of_training(sizes_of(root / "mesh", dims), EPOCHS).memory - PROGRAM
 

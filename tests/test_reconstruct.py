@@ -38,7 +38,7 @@ def jobs(tmp_path_factory):
     )
     stages.prepare(PrepParams(particles=sample.particles, map=sample.map, mask=sample.mask), root / "prep")
     stages.build_mesh(MeshParams(prep=root / "prep", cells=10), root / "mesh")
-    stages.train_model(TrainParams(mesh=root / "mesh", latent_dims=1, epochs=6), root / "train")
+    stages.train_model(TrainParams(mesh=root / "mesh", latent_dims=1, rigidity=2.0, epochs=6), root / "train")
     stages.reconstruct_maps(ReconstructParams(train=root / "train", max_iterations=8), root / "reconstruct")
     return root
 

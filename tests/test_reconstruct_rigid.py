@@ -26,7 +26,9 @@ def test_without_motion_the_flexible_map_is_the_rigid_one(tmp_path):
         PrepParams(particles=sample.particles, map=sample.map, mask=sample.mask), tmp_path / "prep"
     )
     stages.build_mesh(MeshParams(prep=tmp_path / "prep", cells=10), tmp_path / "mesh")
-    stages.train_model(TrainParams(mesh=tmp_path / "mesh", latent_dims=1, epochs=6), tmp_path / "train")
+    stages.train_model(
+        TrainParams(mesh=tmp_path / "mesh", latent_dims=1, rigidity=2.0, epochs=6), tmp_path / "train"
+    )
     stages.reconstruct_maps(ReconstructParams(train=tmp_path / "train"), tmp_path / "reconstruct")
     summary = json.loads((tmp_path / "reconstruct" / "summary.json").read_text())
 

@@ -89,5 +89,5 @@ def test_listing_the_stages_imports_none_of_them():
 
 
 def test_names():
-    assert [stage.name for stage in STAGES] == ["prep", "mesh", "train", "generate", "reconstruct"]
+    assert [stage.name for stage in STAGES] == ["prep", "mesh", "motions", "train", "generate", "reconstruct"]
     assert stage_named("train").resumable

@@ -15,11 +15,12 @@ from napari_flex3d.io.mrc import open_stack, read_map
 from napari_flex3d.io.star import read_star
 from napari_flex3d.mesh import MeshParams, TetMesh
 from napari_flex3d.model import load_model
+from napari_flex3d.motions import train_mask
 from napari_flex3d.ops.rotations import from_euler, to_euler
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
 from napari_flex3d.select import select
-from napari_flex3d.train import TrainParams, train_mask
+from napari_flex3d.train import TrainParams
 
 TURNS = Rotation.from_rotvec(np.radians([[0, 0, 0], [0, 0, 120], [0, 0, 240]])).as_matrix()
 SUBUNIT = np.array([[32.0, 0, -8], [26, 14, 8], [12, 6, 24]])
@@ -135,7 +136,7 @@ def test_latents_of_copies_are_given_back_and_taken_again(trimer, tmp_path, kind
     prep, mesh, train = (tmp_path / name for name in ("prep", "mesh", "train"))
     particles = prepared(trimer, prep, source)
     stages.build_mesh(MeshParams(prep=prep, cells=6), mesh)
-    stages.train_model(TrainParams(mesh=mesh, latent_dims=1, epochs=1), train)
+    stages.train_model(TrainParams(mesh=mesh, latent_dims=1, rigidity=2.0, epochs=1), train)
     z = load_model(train).latents
     for name in ("latents.csv", "latents.star", "latents.cs"):
         assert_allclose(read_latents(train / name, particles.table, 1), z, atol=1e-5, err_msg=name)

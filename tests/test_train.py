@@ -11,7 +11,7 @@ import torch
 from scipy.stats import spearmanr
 
 from napari_flex3d import room, stages
-from napari_flex3d.fit import begin, set_up
+from napari_flex3d.fit import at_rest, begin, set_up
 from napari_flex3d.fit.levels import LARGEST_ERROR, level_at, noise_amplitude
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.motion import read_motion
@@ -21,11 +21,12 @@ from napari_flex3d.jobs import read_job
 from napari_flex3d.latents import Scene
 from napari_flex3d.mesh import MeshParams, TetMesh
 from napari_flex3d.model import load_model
+from napari_flex3d.motions import in_image_units, train_mask
 from napari_flex3d.ops.fourier import cropped, radii
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
 from napari_flex3d.synthetic import displacement_error, write_sample
-from napari_flex3d.train import TrainParams, train_mask
+from napari_flex3d.train import TrainParams
 
 BOX = 32
 
@@ -45,7 +46,7 @@ def mesh_job(sample):
 
 
 def params(mesh_job: Path, **changes) -> TrainParams:
-    return TrainParams(mesh=mesh_job, **{"latent_dims": 1, "epochs": 6, **changes})
+    return TrainParams(mesh=mesh_job, **{"latent_dims": 1, "rigidity": 2.0, "epochs": 6, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +180,14 @@ def started(mesh_job):
     particles = Particles.open(mesh_job.parent / "prep")
     density = read_map(mesh_job.parent / "prep" / "map_train.mrc")
     mask = train_mask(mesh_job, density)
-    setup = set_up(particles, TetMesh.load(mesh_job / "mesh.npz"), mask, 0.05, params(mesh_job, epochs=9))
-    return setup, begin(setup, (density.data * mask * particles.map_scale).astype("f4"), 6, 64)
+    setup = set_up(
+        particles,
+        TetMesh.load(mesh_job / "mesh.npz"),
+        mask,
+        0.05,
+        params(mesh_job, epochs=9, flow_lr=1e-3, flow_lr_final=1e-4),
+    )
+    return setup, begin(setup, at_rest(setup, in_image_units(density, mask, particles)), 6, 64)
 
 
 def test_early_epochs_see_the_same_images_with_fewer_voxels(started):

@@ -85,6 +85,18 @@ class FlowGenerator(nn.Module):
             self.centre(latents)
             self.weight.mul_(rms / self.rms(self(latents)))
 
+    @torch.no_grad()
+    def lead(self, fields: Tensor) -> None:
+        """Start the flow along the first latents as a linear map: displacements (M, P, 3) in Å at a latent of 1.
+
+        What the hidden layers add is made a tenth.
+        """
+        modes = self.modes.view(len(self.modes), -1, 3)
+        scale = torch.einsum("mpc,p->m", modes.square(), self.mass)
+        along = torch.einsum("kpc,mpc,p->km", fields, modes, self.mass) / scale
+        self.weight[self.latent_dims :] *= 0.1
+        self.weight[: len(fields)] = along
+
     def features(self, latents: Tensor) -> Tensor:
         """What the last layer sees: the latents (B, K) and the last hidden layer, (B, K + hidden)."""
         hidden = latents

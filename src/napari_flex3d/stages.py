@@ -52,6 +52,7 @@ class Stage:
 STAGES = (
     Stage("prep", "Read particles, map and mask; check signs and hand; crop and down-sample."),
     Stage("mesh", "Build the tetrahedral mesh that carries the motion."),
+    Stage("motions", "Look for motions in one pass before any training; train does it, too."),
     Stage("train", "Learn latents, motion and canonical map from the particles.", resumable=True),
     Stage("generate", "Write series of volumes and movies along the latents."),
     Stage("reconstruct", "Reconstruct half-maps at full resolution with the motion undone.", resumable=True),
@@ -109,6 +110,11 @@ def mesh(params: Params, out: Path) -> Run:
     return run(stage_named("mesh"), params, out)
 
 
+def motions(params: Params, out: Path) -> Run:
+    """Drive "motions" inside a job, step by step."""
+    return run(stage_named("motions"), params, out)
+
+
 def train(params: Params, out: Path, *, resume: bool = False) -> Run:
     """Drive "train" inside a job, step by step."""
     return run(stage_named("train"), params, out, resume=resume)
@@ -132,6 +138,11 @@ def prepare(params: Params, out: Path) -> Job:
 def build_mesh(params: Params, out: Path) -> Job:
     """Run "mesh" to its end."""
     return run_to_end(stage_named("mesh"), params, out)
+
+
+def look_for_motions(params: Params, out: Path) -> Job:
+    """Run "motions" to its end."""
+    return run_to_end(stage_named("motions"), params, out)
 
 
 def train_model(params: Params, out: Path, *, resume: bool = False) -> Job:

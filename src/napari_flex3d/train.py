@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 
 from napari_flex3d.agreement import write_agreement
 from napari_flex3d.devices import DeviceName, choose_device, in_words, room_on
-from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, begin, fit, latent_scale, polish, set_up
+from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, at_rest, begin, fit, latent_scale, polish, set_up
 from napari_flex3d.fit.halves import Agreement, compare, half_of
 from napari_flex3d.fit.monitors import diagnose, motion_found
 from napari_flex3d.fit.poses import PosePrior
+from napari_flex3d.fit.start import DECIDED, Start, start
 from napari_flex3d.io.errors import InputError, InputWarning
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.latents import read_latents
 from napari_flex3d.io.motion import NAME as MOTION
 from napari_flex3d.io.motion import Motion, write_motion
-from napari_flex3d.io.mrc import Volume, read_map, write_map
+from napari_flex3d.io.mrc import write_map
 from napari_flex3d.jobs import input_of, read_job
 from napari_flex3d.latent_tables import write_latents, write_polished
 from napari_flex3d.mesh import TetMesh
@@ -35,15 +36,12 @@ from napari_flex3d.model import (
     load_state,
     save_model,
 )
-from napari_flex3d.ops.fourier import resample3
-from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
+from napari_flex3d.motions import FEWEST, in_image_units, open_particles, write_motions, write_trials
+from napari_flex3d.params import REQUIRED, AutoFloat, AutoInt, Params, param
 from napari_flex3d.particles import POSES, Particles
 from napari_flex3d.progress import Progress
 from napari_flex3d.room import check as check_room
 from napari_flex3d.room import of_training, remedy, sizes_of
-
-FEWEST = 20
-"""Particles at least."""
 
 MOTION_STATES = 64
 """Particles whose displacements are kept for other stages."""
@@ -54,7 +52,13 @@ class TrainParams(Params):
     """Parameters of the stage "train"."""
 
     mesh: Path = param(REQUIRED, "The mesh job.", positional=True, path="job")
-    latent_dims: int = param(2, "Latent coordinates of a particle.", low=1, high=16, cryosparc="flex_K")
+    latent_dims: AutoInt = param(
+        "auto",
+        "Latent coordinates of a particle; auto is as many as the motions that the particles support.",
+        low=1,
+        high=16,
+        cryosparc="flex_K",
+    )
     epochs: int = param(16, "Passes over all particles.", low=1, high=1000)
     extra_epochs: int = param(
         0,
@@ -63,10 +67,10 @@ class TrainParams(Params):
         high=1000,
         cryosparc="flex_extra_epochs",
     )
-    rigidity: float = param(
-        2.0,
-        "Strength of the rigidity prior. Higher is stiffer; lower it when the motion looks too small, raise it "
-        "when the density wobbles.",
+    rigidity: AutoFloat = param(
+        "auto",
+        "Strength of the rigidity prior; auto tries some and lets particles that were not trained on choose. Higher "
+        "is stiffer; lower it when the motion looks too small, raise it when the density wobbles.",
         low=0,
         high=1e6,
         step=0.01,
@@ -90,6 +94,18 @@ class TrainParams(Params):
         low=0,
         high=50,
     )
+    start: Literal["motions", "random"] = param(
+        "motions",
+        "Start of the flow: along the motions found before any training, or at random.",
+        advanced=True,
+    )
+    motions: tuple[int, ...] = param(
+        (),
+        "Motions to start along, by their numbers in motions.csv; those that the particles support unless given.",
+        low=1,
+        high=8,
+        advanced=True,
+    )
     centering_power: float = param(
         4.0,
         "Power of the latents in a centering given as a number.",
@@ -99,9 +115,10 @@ class TrainParams(Params):
         advanced=True,
         cryosparc="flex_latent_prior_pow",
     )
-    latent_noise: float = param(
+    latent_noise: AutoFloat = param(
         0.15,
-        "Standard deviation of the noise added to latents, as displayed, while motion and map are fitted.",
+        "Standard deviation of the noise added to latents, as displayed, while motion and map are fitted; auto draws "
+        "it from each particle's posterior.",
         low=0,
         high=2,
         step=0.01,
@@ -114,21 +131,22 @@ class TrainParams(Params):
     hidden_units: int = param(
         64, "Units of a layer.", low=4, high=1024, advanced=True, cryosparc="flex_hidden_units"
     )
-    flow_lr: float = param(
-        1.5e-3,
-        "Learning rate of the flow generator at the start.",
+    flow_lr: AutoFloat = param(
+        "auto",
+        "Learning rate of the flow generator at the start; auto is 1e-4 along motions that were found, 1.5e-3 from a "
+        "random flow.",
         low=0,
         high=1,
-        step=1e-5,
+        step=1e-6,
         advanced=True,
         cryosparc="flex_lr_flex_init",
     )
-    flow_lr_final: float = param(
-        1.5e-4,
-        "Learning rate of the flow generator at the end.",
+    flow_lr_final: AutoFloat = param(
+        "auto",
+        "Learning rate of the flow generator at the end; auto is a tenth of that at the start.",
         low=0,
         high=1,
-        step=1e-5,
+        step=1e-6,
         advanced=True,
         cryosparc="flex_lr_flex_final",
     )
@@ -203,36 +221,25 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     """
     device = choose_device(params.device)
     prep = input_of(params.mesh, "prep")
-    sizes = sizes_of(params.mesh, params.latent_dims)
+    sizes = sizes_of(params.mesh, 2 if params.latent_dims == "auto" else params.latent_dims)
     if params.polish_poses and params.independent_halves:
         raise InputError(
             "--polish-poses and --independent-halves cannot be had in one job: polish first, then prep again."
         )
     epochs = params.epochs + params.extra_epochs
     check_room("train", of_training(sizes, epochs * (1 + params.independent_halves)), sizes, out)
-    particles = Particles.open(prep, "train")
-    if len(particles) < FEWEST:
-        raise InputError(f"{prep} has {len(particles)} particles; training needs at least {FEWEST}.")
-    density = read_map(prep / "map_train.mrc")
-    mask = train_mask(params.mesh, density)
+    particles, density, mask = open_particles(params.mesh)
     yield Progress(0, 0, f"{len(particles)} particles, {int(mask.sum())} voxels: tying voxels to the mesh")
     yield Progress(0, 0, in_words(device))
     mesh = TetMesh.load(params.mesh / "mesh.npz")
     setup = set_up(particles, mesh, mask, params.held_out / 100, params, device)
-    scaled = density.data * mask * particles.map_scale
+    scaled = in_image_units(density, mask, particles)
     given = params.initial_latents
     first = read_latents(given, particles.table, params.latent_dims) if given else None
-    state = begin(setup, scaled.astype(np.float32), params.layers, params.hidden_units, first)
-    history: list[dict[str, float]] = []
     before = out if (out / "latest").is_file() else _to_continue(params, setup)
-    if before is not None:
-        previous, tensors = load_state(checkpoint_folder(before))
-        state.restore(tensors)
-        setup = replace(setup, held_out=previous.held_out)
-        history = previous.facts["history"]
-        yield Progress(state.epoch, epochs, f"Going on after epoch {state.epoch}")
     less = f"{remedy('train', sizes)}, or use device = cpu."
     with room_on(device, less):
+        setup, state, history = yield from _begun(setup, scaled, first, before, out)
         yield from _fitted(setup, state, history, out)
     for sentence in diagnose(history, setup.params, particles.pixel_size):
         warnings.warn(sentence, InputWarning, stacklevel=2)
@@ -257,6 +264,8 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     return {
         "particles": len(particles),
         "held_out": int(setup.held_out.sum()),
+        "latent_dims": model.latent_dims,
+        "rigidity": setup.params.rigidity,
         "epochs": state.epoch,
         "displacement_rms_A": last["displacement_rms"],
         "displacement_max_A": last["displacement_max"],
@@ -264,6 +273,41 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
         "training_limit_A": model.facts["training_limit_A"],
         "motion_found": motion_found(last, particles.pixel_size),
     } | ({} if agreement is None else {"halves": agreement.facts()})
+
+
+def _begun(
+    setup: Setup,
+    scaled: NDArray[np.float32],
+    latents: NDArray[np.float32] | None,
+    before: Path | None,
+    out: Path,
+) -> Generator[Progress, None, tuple[Setup, Fit, list[dict[str, float]]]]:
+    """Go on from an earlier training, or begin anew and write down what was found before the first epoch."""
+    params: Any = setup.params
+    if before is not None:
+        previous, tensors = load_state(checkpoint_folder(before))
+        chosen = previous.facts["chosen"]
+        setup = setup.decided(**{name: chosen[name] for name in DECIDED if getattr(params, name) == "auto"})
+        setup = replace(setup, held_out=previous.held_out)
+        state = begin(setup, at_rest(setup, scaled), params.layers, params.hidden_units)
+        state.restore(tensors)
+        epochs = params.epochs + params.extra_epochs
+        yield Progress(state.epoch, epochs, f"Going on after epoch {state.epoch}")
+        return setup, state, previous.facts["history"]
+    steps = start(setup, scaled, latents)
+    while True:
+        try:
+            done, total, said = next(steps)
+        except StopIteration as end:
+            begun: Start = end.value
+            break
+        yield Progress(done, total, said)
+    out.mkdir(exist_ok=True)
+    if begun.motions is not None:
+        write_motions(out, begun.motions, setup)
+    if begun.trials:
+        write_trials(out, begun.trials)
+    return begun.setup, begun.state, []
 
 
 def _fitted(
@@ -319,18 +363,13 @@ def _halves(
     for half in (0, 1):
         own, folder, name = half_of(setup, half), out / f"half{half + 1}", f"half-set {half + 1}"
         given = None if latents is None else latents[setup.particles.half == half]
-        params = own.params
-        state = begin(own, scaled, params.layers, params.hidden_units, given)
-        history: list[dict[str, float]] = []
-        if (folder / "latest").is_file():
-            previous, tensors = load_state(checkpoint_folder(folder))
-            state.restore(tensors)
-            history = previous.facts["history"]
         if len(own.train) < FEWEST:
             raise InputError(
                 f"{name} has {len(own.train)} particles to train on; at least {FEWEST} are needed."
             )
         yield Progress(0, 0, f"Training on {name} alone: {len(own.particles)} particles")
+        before = folder if (folder / "latest").is_file() else None
+        own, state, history = yield from _begun(own, scaled, given, before, folder)
         for report in _fitted(own, state, history, folder):
             message = f"{name}, {report.message}" if report.message else ""
             yield Progress(report.step, report.total, message)  # curves and views are those of all particles
@@ -357,7 +396,7 @@ def _to_continue(params: TrainParams, setup: Setup) -> Path | None:
     wanted = (params.latent_dims, params.layers, params.hidden_units)
     names = ("latent_dims", "layers", "hidden_units")
     for name, one, other in zip(names, found, wanted, strict=True):
-        if one != other:
+        if other not in ("auto", one):
             flag = "--" + name.replace("_", "-")
             raise InputError(f"{job} has {name} = {one}, not {other}: give {flag} {one}.")
     same = (
@@ -372,13 +411,6 @@ def _to_continue(params: TrainParams, setup: Setup) -> Path | None:
             f"{job} has done {model.facts['epoch']} epochs, all that are asked for: give --extra-epochs."
         )
     return job
-
-
-def train_mask(mesh: Path, density: Volume) -> NDArray[np.bool_]:
-    """Mask of the mesh job at the training box."""
-    with np.load(mesh / "mesh.npz", allow_pickle=False) as file:
-        soft = torch.from_numpy(file["mask_soft"]).float()
-    return (resample3(soft, len(density.data)) > 0.5).numpy()
 
 
 def _model(setup: Setup, state: Fit, history: list[dict[str, float]]) -> FlexModel:
@@ -402,6 +434,7 @@ def _model(setup: Setup, state: Fit, history: list[dict[str, float]]) -> FlexMod
         facts={
             "epoch": state.epoch,
             "training_limit_A": setup.particles.pixel_size / RESOLUTION_LIMIT,
+            "chosen": {name: getattr(setup.params, name) for name in DECIDED},
             "history": list(history),
         },
     )

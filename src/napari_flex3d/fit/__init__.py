@@ -13,13 +13,23 @@ from napari_flex3d.fit.density import DensitySteps
 from napari_flex3d.fit.levels import RESOLUTION_LIMIT, Level, early_epochs, level_at
 from napari_flex3d.fit.monitors import HeldOut, Sums, measured
 from napari_flex3d.fit.poses import PosePrior, improve
-from napari_flex3d.fit.state import Fit, FitParams, Setup, begin, latent_scale, set_up
+from napari_flex3d.fit.state import Fit, FitParams, Setup, at_rest, begin, latent_scale, set_up
 from napari_flex3d.latents import Prior, Scene, best_trial, gauss_newton
 from napari_flex3d.model import FlowGenerator
 from napari_flex3d.ops.elasticity import rigidity_energy
 from napari_flex3d.particles import ParticleBatch, Particles
 
-__all__ = ["RESOLUTION_LIMIT", "Fit", "Setup", "begin", "early_epochs", "fit", "latent_scale", "set_up"]
+__all__ = [
+    "RESOLUTION_LIMIT",
+    "Fit",
+    "Setup",
+    "at_rest",
+    "begin",
+    "early_epochs",
+    "fit",
+    "latent_scale",
+    "set_up",
+]
 
 RIGIDITY_SAMPLE = 4
 """Particles of a batch on which the rigidity energy is evaluated; it is smooth in the latent, so few will do."""
@@ -61,8 +71,7 @@ def fit(setup: Setup, state: Fit) -> Generator[tuple[int, int, dict[str, float]]
         random = torch.Generator().manual_seed(params.seed * 100_003 + epoch)
         order = train[torch.randperm(len(train), generator=random).numpy()]
         sums = Sums()
-        parts = _batches(order, setup.batch_size)
-        for i, (rows, batch) in enumerate(_in_noise_units(setup, level, parts)):
+        for i, (rows, batch) in enumerate(level.batches(setup, order, setup.batch_size)):
             _set_rate(state, params, min(1.0, (epoch + i / steps) / params.epochs))
             _visit(setup, state, level, rows, batch, density, random, sums)
             yield epoch * steps + i + 1, total, {}
@@ -100,7 +109,10 @@ def _visit(
         state.latents[rows], state.covariance[rows] = fitted
     latents = state.latents[rows]
     noise = torch.randn(latents.shape, generator=random).to(latents.device)
-    latents = latents + params.latent_noise * STANDARD_PER_DISPLAYED * noise
+    if params.latent_noise == "auto":
+        latents = latents + (torch.linalg.cholesky(state.covariance[rows]) @ noise[..., None])[..., 0]
+    else:
+        latents = latents + params.latent_noise * STANDARD_PER_DISPLAYED * noise
 
     values = state.values.requires_grad_(density is not None)
     displacements = _centred_flow(state.generator, latents, _some_latents(setup, state, 256, random))
@@ -173,24 +185,11 @@ def _rigid_scene(state: Fit, level: Level) -> Scene:
     return Scene(values, level.rigid, level.box_size, level.pixel_size, level.oversampling)
 
 
-def _in_noise_units(
-    setup: Setup, level: Level, parts: Iterator[NDArray[np.int64]]
-) -> Iterator[tuple[NDArray[np.int64], ParticleBatch]]:
-    """Rows and batch of each part, at the level's box."""
-    for rows, batch in setup.particles.batches(parts, setup.device, box=level.box_size):
-        yield rows, batch.times(level.amplitude)
-
-
 def _prior(setup: Setup, state: Fit) -> Prior:
     params = setup.params
     if params.centering == "auto":
-        return Prior(None, params.centering_power, torch.ones(params.latent_dims, device=setup.device))
+        return Prior(None, params.centering_power, torch.ones_like(state.latents[0]))
     return Prior(float(params.centering), params.centering_power, latent_scale(state.latents[setup.train]))
-
-
-def _batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
 
 
 def _set_rate(state: Fit, params: FitParams, done: float) -> None:
@@ -213,7 +212,7 @@ def _settle(setup: Setup, state: Fit, level: Level) -> Iterator[None]:
     if setup.params.freeze_latents:
         return
     scene, prior = _scene(state, level), _prior(setup, state)
-    for rows, batch in _in_noise_units(setup, level, _batches(setup.train, 64)):
+    for rows, batch in level.batches(setup, setup.train, 64):
         fitted = gauss_newton(scene, batch, state.generator, state.latents[rows], prior)
         state.latents[rows], state.covariance[rows] = fitted
         yield
@@ -226,7 +225,7 @@ def _score_held_out(
     rows_held = np.flatnonzero(setup.held_out)
     scene, prior, rigid = _scene(state, level), _prior(setup, state), _rigid_scene(state, level)
     held = HeldOut()
-    for rows, batch in _in_noise_units(setup, level, _batches(rows_held, 64)):
+    for rows, batch in level.batches(setup, rows_held, 64):
         latents = state.latents[rows]
         covariance: Tensor | None = None
         if not setup.params.freeze_latents:
@@ -251,8 +250,8 @@ def infer(setup: Setup, state: Fit, particles: Particles) -> Iterator[Tensor]:
     level = level_at(setup, state, setup.params.epochs)
     scene, prior = _scene(state, level), _prior(setup, state)
     random = torch.Generator().manual_seed(setup.params.seed)
-    parts = _batches(np.arange(len(particles)), 64)
-    for rows, batch in _in_noise_units(replace(setup, particles=particles), level, parts):
+    there = replace(setup, particles=particles)
+    for rows, batch in level.batches(there, np.arange(len(particles)), 64):
         others = [_some_latents(setup, state, len(rows), random) for _ in range(DONORS)]
         steps = _trials(torch.zeros_like(others[0]), others[0], random)
         trials = torch.cat([steps, torch.stack(others[1:])])

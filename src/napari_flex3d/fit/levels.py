@@ -1,16 +1,19 @@
 """Coarse to fine: images and voxels just fine enough for the frequencies that an epoch uses."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_flex3d.fit.state import Fit, Setup
 from napari_flex3d.mesh import voxel_positions
 from napari_flex3d.ops.fourier import cropped, multiplicity, radii, resample3, shells, soft_edge
 from napari_flex3d.ops.projection import Body, fine_box, place, project, rigid_body
+from napari_flex3d.particles import ParticleBatch
 
 RESOLUTION_LIMIT = 0.4
 """Cycles per pixel that training sees at its end: 80 % of the Nyquist frequency."""
@@ -67,6 +70,14 @@ class Level:
     voxels: int
     error: float
 
+    def batches(
+        self, setup: Setup, rows: NDArray[np.int64], size: int
+    ) -> Iterator[tuple[NDArray[np.int64], ParticleBatch]]:
+        """Rows and images of some particles, ``size`` at a time, at this box and in units of the noise."""
+        parts = (rows[start : start + size] for start in range(0, len(rows), size))
+        for some, batch in setup.particles.batches(parts, setup.device, box=self.box_size):
+            yield some, batch.times(self.amplitude)
+
     def facts(self) -> dict[str, float]:
         """What is reported of it."""
         return {
@@ -83,29 +94,38 @@ def early_epochs(epochs: int) -> int:
 
 def level_at(setup: Setup, state: Fit, epoch: int) -> Level:
     """Level of an epoch: it follows from the epoch and the map alone, so a resumed run makes the same."""
-    params, n = setup.params, setup.particles.box_size
-    early = early_epochs(params.epochs)
+    early = early_epochs(setup.params.epochs)
     limit = RESOLUTION_LIMIT
     if epoch < early:
         limit = FIRST_LIMIT + (EARLY_LIMIT - FIRST_LIMIT) * epoch / early
+    if epoch < early or setup.params.freeze_density:
+        return held_level(setup, state.values.detach(), limit)
+    common, amplitude = _grid(setup, limit, setup.particles.box_size)
+    voxels = len(setup.body.order)
+    return Level(*common, setup.body, setup.rigid, None, amplitude.to(setup.device), voxels, 0.0)
+
+
+def held_level(setup: Setup, values: Tensor, limit: float) -> Level:
+    """Level at which a map (values of the body's voxels) is held; the limit is in cycles per training pixel."""
+    n, device = setup.particles.box_size, setup.device
+    grid = min(n, max(SMALLEST_GRID, 2 * math.ceil(limit / HELD_LIMIT * n / 2)))
+    common, amplitude = _grid(setup, limit, grid)
+    there, points = _held_map(setup, values, grid)
+    keep, error = _with_density(there, points, *common[1:], amplitude)
+    body = setup.mesh.bind(points[keep])
+    rigid = rigid_body(torch.from_numpy(points[keep]).float()[body.order])
+    kept = there[keep][body.order].to(device)
+    return Level(*common, body.to(device), rigid.to(device), kept, amplitude.to(device), len(there), error)
+
+
+def _grid(setup: Setup, limit: float, grid: int) -> tuple[tuple[float, int, float, float], Tensor]:
+    """Limit, box, pixel size and oversampling of the images for voxels on a grid; and the amplitude of the noise."""
+    n = setup.particles.box_size
     box = min(n, 2 * (math.floor(limit * n) + 1))
-    held = epoch < early or params.freeze_density
-    grid = min(n, max(SMALLEST_GRID, 2 * math.ceil(limit / HELD_LIMIT * n / 2))) if held else n
     # half a pixel less, so that rounding up gives this very grid
     oversampling = (fine_box(grid, 1.5) - 0.5) / box
     pixel_size = setup.particles.pixel_size * n / box
-    amplitude = cropped(noise_amplitude(setup, limit), box)
-    common = (limit, box, pixel_size, oversampling)
-    device = setup.device
-    if not held:
-        voxels = len(setup.body.order)
-        return Level(*common, setup.body, setup.rigid, None, amplitude.to(device), voxels, 0.0)
-    values, points = _held_map(setup, state, grid)
-    keep, error = _with_density(values, points, *common[1:], amplitude)
-    body = setup.mesh.bind(points[keep])
-    rigid = rigid_body(torch.from_numpy(points[keep]).float()[body.order])
-    kept = values[keep][body.order].to(device)
-    return Level(*common, body.to(device), rigid.to(device), kept, amplitude.to(device), len(values), error)
+    return (limit, box, pixel_size, oversampling), cropped(noise_amplitude(setup, limit), box)
 
 
 def noise_amplitude(setup: Setup, limit: float) -> Tensor:
@@ -117,17 +137,17 @@ def noise_amplitude(setup: Setup, limit: float) -> Tensor:
     return (edge * multiplicity(box) / power[shells(box).clamp(max=box // 2)]).sqrt()
 
 
-def _held_map(setup: Setup, state: Fit, grid: int) -> tuple[Tensor, np.ndarray]:
+def _held_map(setup: Setup, values: Tensor, grid: int) -> tuple[Tensor, np.ndarray]:
     """Values and places (Å) of the mask's voxels on a grid of other size; projections keep their size."""
     n = setup.particles.box_size
-    on_grid = torch.empty_like(state.values)
-    on_grid[setup.body.order] = state.values.detach()
+    on_grid = torch.empty_like(values)
+    on_grid[setup.body.order] = values
     volume = torch.zeros(n, n, n)
     volume[setup.mask] = on_grid.cpu()
     mask = resample3(setup.mask.float(), grid) > 0.5
-    values = resample3(volume, grid)[mask] * (n / grid) ** 3
+    there = resample3(volume, grid)[mask] * (n / grid) ** 3
     pixel_size = setup.particles.pixel_size * n / grid
-    return values, voxel_positions(np.argwhere(mask.numpy()), grid, pixel_size)
+    return there, voxel_positions(np.argwhere(mask.numpy()), grid, pixel_size)
 
 
 def _with_density(

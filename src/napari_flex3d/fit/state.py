@@ -1,6 +1,6 @@
 """What a fit starts from and what changes while it goes on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -22,17 +22,19 @@ RIGIDITY_UNIT = 1000.0
 class FitParams(Protocol):
     """What the loop reads of the parameters of training."""
 
-    latent_dims: int
+    latent_dims: Any
+    start: str
+    motions: tuple[int, ...]
     layers: int
     hidden_units: int
     epochs: int
     extra_epochs: int
-    rigidity: float
+    rigidity: Any
     centering: Any
     centering_power: float
-    latent_noise: float
-    flow_lr: float
-    flow_lr_final: float
+    latent_noise: Any
+    flow_lr: Any
+    flow_lr_final: Any
     density_lr: float
     freeze_density: bool
     freeze_latents: bool
@@ -135,6 +137,11 @@ class Setup:
         """Where the fit is computed."""
         return self.body.vertices.device
 
+    def decided(self, **values: Any) -> "Setup":
+        """The same with numbers in place of "auto"."""
+        params: Any = self.params
+        return replace(self, params=replace(params, **values))
+
     def holds_latents(self, epoch: int) -> bool:
         """Whether latents stay: always if asked for, and given ones until the flow has learned from them."""
         given = self.params.initial_latents is not None
@@ -183,26 +190,51 @@ def set_up(
     return Setup(particles, mesh, body.to(device), rigid.to(device), mask_here, held_out, params)
 
 
+@dataclass(frozen=True)
+class Rest:
+    """The consensus map at rest on its mesh.
+
+    Parameters
+    ----------
+    values
+        Its density on the body's voxels (N), in the images' units.
+    mass
+        Density that each vertex carries (P).
+    modes
+        Elastic modes (M, P * 3).
+    """
+
+    values: Tensor
+    mass: Tensor
+    modes: Tensor
+
+
+def at_rest(setup: Setup, density: NDArray[np.float32]) -> Rest:
+    """The consensus map (n, n, n; images' units) at rest, and how its mesh bends easily."""
+    body = setup.body.to("cpu")
+    values = torch.from_numpy(density[setup.mask.numpy()]).float()[body.order]
+    mass = vertex_mass(values, body)
+    return Rest(values.to(setup.device), mass, elastic_modes(setup.mesh, mass))
+
+
 def begin(
     setup: Setup,
-    density: NDArray[np.float32],
+    rest: Rest,
     layers: int,
     hidden_units: int,
     latents: NDArray[np.float32] | None = None,
 ) -> Fit:
-    """First state: the consensus map (n, n, n, images' units), a small smooth random flow, all latents at zero.
+    """First state: the map at rest, a small smooth random flow, all latents at zero.
 
     Given ``latents`` (N, K) are brought to mean 0 and standard deviation 1 over the training particles.
     """
-    params, mesh, body, device = setup.params, setup.mesh, setup.body.to("cpu"), setup.device
-    values = torch.from_numpy(density[setup.mask.numpy()]).float()[body.order]
-    mass = vertex_mass(values, body)
-    args = (params.latent_dims, elastic_modes(mesh, mass), mass, layers, hidden_units)
+    params, device = setup.params, setup.device
+    args = (params.latent_dims, rest.modes, rest.mass, layers, hidden_units)
     generator, average = FlowGenerator(*args), FlowGenerator(*args)
     random = torch.Generator().manual_seed(params.seed)
     generator.start(0.3 * setup.particles.pixel_size, random)
     average.load_state_dict(generator.state_dict())
-    generator, average, values = generator.to(device), average.to(device), values.to(device)
+    generator, average = generator.to(device), average.to(device)
     dims, count = params.latent_dims, len(setup.particles)
     first = torch.zeros(count, dims) if latents is None else torch.from_numpy(latents).float()
     if latents is not None:
@@ -210,11 +242,9 @@ def begin(
     return Fit(
         generator=generator,
         average=average,
-        optimizer=torch.optim.Adam(
-            generator.parameters(), lr=params.flow_lr, fused=device.type in ("cpu", "cuda")
-        ),
-        values=values,
-        rigid_values=values.clone(),
+        optimizer=torch.optim.Adam(generator.parameters(), fused=device.type in ("cpu", "cuda")),
+        values=rest.values.clone(),
+        rigid_values=rest.values.clone(),
         latents=first.to(device),
         covariance=torch.eye(dims, device=device).repeat(count, 1, 1),
     )

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,7 @@ class _Found:
     wanted: NDArray[Any] | None = None
 
 
-def read_latents(path: Path, table: ParticleTable, dims: int) -> NDArray[np.float32]:
+def read_latents(path: Path, table: ParticleTable, dims: int | Literal["auto"]) -> NDArray[np.float32]:
     """Latents (N, K) of the particles of a prep job.
 
     Parameters
@@ -58,7 +58,7 @@ def read_latents(path: Path, table: ParticleTable, dims: int) -> NDArray[np.floa
     table
         The particles of the prep job.
     dims
-        Latents wanted, K.
+        Latents wanted, K, or "auto" for as many as there are.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def read_latents(path: Path, table: ParticleTable, dims: int) -> NDArray[np.floa
     else:
         found = _from_csv(path, table)
     listed = ", ".join(found.names)
-    if len(found.names) != dims:
+    if dims not in ("auto", len(found.names)):
         raise InputError(
             f"{path} has {len(found.names)} latents ({listed}), latent_dims is {dims}. "
             f"Use --latent-dims {len(found.names)}."

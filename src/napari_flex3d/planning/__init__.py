@@ -111,15 +111,21 @@ def _from_prep(prep: Path, params: dict[str, Any]) -> list[StagePlan]:
         int(facts["crop_box"]),
         float(mask.mean()),
         len(mesh.vertices),
-        params.get("latent_dims", 2),
+        _latent_dims(params),
     )
     need = Need(700_000_000 + 60 * mask.size, 0, 14 * mask.size)
     first = _judged("mesh", took, need, sizes, prep)
     return [first, *_training_and_after(prep, prep, mesh, sizes, params)]
 
 
+def _latent_dims(params: dict[str, Any]) -> int:
+    """Latent coordinates asked for, or a guess where the particles are to say."""
+    dims = params.get("latent_dims", "auto")
+    return 2 if dims == "auto" else int(dims)
+
+
 def _from_mesh(job: Path, params: dict[str, Any]) -> list[StagePlan]:
-    sizes = sizes_of(job, params.get("latent_dims", 2))
+    sizes = sizes_of(job, _latent_dims(params))
     return _training_and_after(input_of(job, "prep"), job, TetMesh.load(job / "mesh.npz"), sizes, params)
 
 

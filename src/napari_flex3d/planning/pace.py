@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_flex3d.fit import Fit, Setup, begin, fit, set_up
+from napari_flex3d.fit import Fit, Setup, at_rest, begin, fit, set_up
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.mesh import TetMesh, voxel_positions
+from napari_flex3d.motions import in_image_units, train_mask
 from napari_flex3d.ops.convection import convect
 from napari_flex3d.ops.gridding import gather3, spread3
 from napari_flex3d.ops.projection import Body, place, project, rigid_body
 from napari_flex3d.particles import Particles
 from napari_flex3d.planning.durations import ReconstructionPace, TrainingPace, shown_epochs
 from napari_flex3d.room import Sizes
-from napari_flex3d.train import TrainParams, train_mask
+from napari_flex3d.train import TrainParams
 
 now = time.perf_counter
 """The clock; a benchmark on a busy machine takes the processor's."""
@@ -41,8 +42,10 @@ def of_training(
     no_mesh = mask_from == prep
     mask = read_map(prep / "mask_train.mrc").data > 0.5 if no_mesh else train_mask(mask_from, density)
     setup = set_up(particles, mesh, mask, params.held_out / 100, params)
-    scaled = (density.data * mask * particles.map_scale).astype(np.float32)
-    state = begin(setup, scaled, params.layers, params.hidden_units)
+    guessed = {"latent_dims": 2, "rigidity": 2.0, "flow_lr": 1e-4, "flow_lr_final": 1e-5}
+    setup = setup.decided(**{k: v for k, v in guessed.items() if getattr(params, k) == "auto"})
+    rest = at_rest(setup, in_image_units(density, mask, particles))
+    state = begin(setup, rest, params.layers, params.hidden_units)
     took, visit, begun = now() - start, {}, {}
     for epoch in shown_epochs(params.epochs):
         begun[epoch], visit[epoch] = _timed_epoch(setup, state, epoch)
