@@ -9,16 +9,17 @@ from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
 from napari_flex3d import stages
-from napari_flex3d.fit import begin, polish, set_up
+from napari_flex3d.fit import at_rest, begin, polish, set_up
 from napari_flex3d.fit.poses import PosePrior, turned, vertices_and_motions
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.io.relion import read_particles
 from napari_flex3d.mesh import MeshParams, TetMesh
+from napari_flex3d.motions import train_mask
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
 from napari_flex3d.reconstruct import _case
 from napari_flex3d.synthetic import write_sample
-from napari_flex3d.train import TrainParams, train_mask
+from napari_flex3d.train import TrainParams
 
 
 def test_motions_along_rotations_and_shifts_are_finite_differences():
@@ -68,9 +69,9 @@ def wrong(tmp_path_factory):
     bad = Particles(good.images, changed, good.pixel_size, good.noise, good.map_scale)
     density = read_map(root / "prep" / "map_train.mrc")
     mask = train_mask(root / "mesh", density)
-    params = TrainParams(mesh=root / "mesh", latent_dims=1)
+    params = TrainParams(mesh=root / "mesh", latent_dims=1, rigidity=2.0, flow_lr=1e-3, flow_lr_final=1e-4)
     setup = set_up(bad, TetMesh.load(root / "mesh" / "mesh.npz"), mask, 0.05, params)
-    state = begin(setup, (density.data * mask * bad.map_scale).astype("f4"), 6, 64)
+    state = begin(setup, at_rest(setup, (density.data * mask * bad.map_scale).astype("f4")), 6, 64)
     with torch.no_grad():
         state.generator.weight.zero_()
     return good, setup, state
@@ -116,7 +117,7 @@ def test_polished_poses_are_given_back_and_used(wrong, tmp_path):
     """``polished.star`` has them as another program would read them; reconstruct takes them."""
     _, setup, _ = wrong
     mesh = setup.params.mesh
-    params = TrainParams(mesh=mesh, latent_dims=1, epochs=1, polish_poses=True)
+    params = TrainParams(mesh=mesh, latent_dims=1, rigidity=2.0, epochs=1, polish_poses=True)
     stages.train_model(params, tmp_path / "train")
     with np.load(tmp_path / "train" / "poses.npz") as off:
         expected = Particles.open(mesh.parent / "prep").posed(off["turn"], off["shift"])

@@ -271,10 +271,9 @@ def polish(setup: Setup, state: Fit, prior: PosePrior) -> Generator[int, None, T
     level = level_at(setup, state, setup.params.epochs)
     scene, on_latents = _scene(state, level), _prior(setup, state)
     found = torch.zeros(len(setup.particles), 5)
-    parts = (np.arange(start, min(start + 64, len(found))) for start in range(0, len(found), 64))
-    for rows, batch in setup.particles.batches(parts, setup.device, box=level.box_size):
-        images, before = batch.times(level.amplitude), state.latents[rows]
-        latents, covariance, pose = improve(scene, images, state.generator, before, on_latents, prior)
+    for rows, batch in level.batches(setup, np.arange(len(found)), 64):
+        before = state.latents[rows]
+        latents, covariance, pose = improve(scene, batch, state.generator, before, on_latents, prior)
         if not setup.params.freeze_latents:
             state.latents[rows], state.covariance[rows] = latents, covariance
         found[rows] = pose.cpu()
