@@ -27,7 +27,7 @@ from napari_flex3d.model import FlexModel, load_model
 from napari_flex3d.params import REQUIRED, Params, param
 from napari_flex3d.progress import Progress
 
-__all__ = ["GenerateParams", "generate", "morph"]
+__all__ = ["GenerateParams", "check_map", "generate", "morph"]
 
 Floats = NDArray[np.float32]
 
@@ -154,7 +154,7 @@ def _subject(params: GenerateParams, model: FlexModel) -> _Subject:
     if params.box is not None or params.pixel_size is not None:
         raise InputError("box and pixel_size are for the canonical map; a map that is given keeps its own.")
     place = read_map(params.map)
-    _check_map(params.map, place, model)
+    check_map(params.map, place, model)
     mask = model.mask_on(len(place.data), place.pixel_size)
     return _Subject(model, place, place.data, frame_region(mask), surface_level(place.data, mask))
 
@@ -164,7 +164,14 @@ def _same_field(model: FlexModel, pixel_size: float) -> int:
     return 2 * math.ceil(model.box_size * model.pixel_size / pixel_size / 2 - 1e-6)
 
 
-def _check_map(path: Path, place: Volume, model: FlexModel) -> None:
+def check_map(path: Path, place: Volume, model: FlexModel) -> None:
+    """See that the model can move a map.
+
+    Raises
+    ------
+    InputError
+        If it is no cube, has no voxel size, or is smaller than the particle.
+    """
     if len(set(place.data.shape)) > 1:
         raise InputError(
             f"{path}: {place.data.shape}; a cubic map is needed, centred as the consensus map is."

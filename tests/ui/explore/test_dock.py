@@ -1,5 +1,8 @@
 """The explore dock on a real model, through its sliders, its scatter and its buttons."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from qtpy.QtCore import QPointF, Qt
@@ -225,3 +228,8 @@ def test_there_is_a_slider_for_every_latent(qtbot, session, run_toys, tmp_path, 
         dock.scatter.picked.emit(np.array([0.1, 0.3]))
         assert session.explorer.latent == pytest.approx([0.1, 0.0, 0.3])  # z2 is not seen, and stays
         assert dock.scatter._target.pos().y() == pytest.approx(0.3)
+
+
+def test_the_dock_opens_without_torch():
+    code = "import sys, napari_flex3d.ui.explore; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,9 +1,7 @@
 """What leaves the window: particles, movie, figure, moved model, volumes."""
 
-import subprocess
 from itertools import pairwise
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +9,7 @@ from PIL import Image
 from napari_flex3d.io.cs.rows import write_fields
 from napari_flex3d.io.star import read_star
 from napari_flex3d.ui.explore import ExploreDock, export_panel, selection
+from tests.io.test_movies import read
 
 
 def answer(monkeypatch, module, path):
@@ -95,21 +94,8 @@ def read_movie(path, shape):
                 movie.seek(k)
                 frames.append(np.asarray(movie.convert("RGB"), float))
         return frames
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-v",
-        "error",
-        "-i",
-        path,
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "rgb24",
-        "-",
-    ]
-    raw = subprocess.run(command, check=True, capture_output=True).stdout
     even = [side + side % 2 for side in shape[:2]]
-    return np.frombuffer(raw, np.uint8).reshape(-1, *even, 3).astype(float)
+    return read(path, even).astype(float)
 
 
 def test_a_movie_can_be_stopped(qtbot, monkeypatch, dock, session, tmp_path):

@@ -9,7 +9,6 @@ from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox
 
 from napari_flex3d.io.errors import sentence_of
-from napari_flex3d.landscape import motion
 from napari_flex3d.select import Columns
 from napari_flex3d.ui.explore.color_scale import ColorScale
 from napari_flex3d.ui.explore.explorer import Explorer
@@ -32,6 +31,8 @@ def values_of(name: str, model: Any, columns: Columns | None = None) -> np.ndarr
         The columns of the training's files.
     """
     if name == "displacement (Å)":
+        from napari_flex3d.landscape import motion  # loads torch; the dock opens without it
+
         return motion(model, model.latents)
     if name == "uncertainty":
         return np.sqrt(np.square(model.latent_sd).mean(1))

@@ -6,7 +6,6 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
 
-from napari_flex3d.landscape import lengths, rms_between
 from napari_flex3d.ui.explore.explorer import Explorer
 from napari_flex3d.ui.panel import Sentence
 from napari_flex3d.ui.surface import FlexSurface
@@ -71,6 +70,8 @@ class Comparison(QObject):
         explorer = self.explorer
         if len(self.states) < 2 or explorer.crowd is None:
             return "" if self.states else "Set A and Set B keep the latent on show."
+        from napari_flex3d.landscape import lengths, rms_between  # loads torch; the dock opens without it
+
         a, b = (self.states[name] for name in "AB")
         model = explorer.model
         largest = np.linalg.norm(model.displacements(b) - model.displacements(a), axis=-1).max()

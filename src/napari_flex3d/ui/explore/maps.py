@@ -77,19 +77,10 @@ def read_subject(path: Path, model: Any, grid: Grid) -> Subject:
     InputError
         If it is no cube, has no voxel size, or is smaller than the particle.
     """
+    from napari_flex3d.generate import check_map  # loads torch; the dock opens without it
+
     volume = read_map(path)
-    if len(set(volume.data.shape)) > 1:
-        raise InputError(
-            f"{path}: {volume.data.shape}; a cubic map is needed, centred as the consensus map is."
-        )
-    if volume.pixel_size <= 0:
-        raise InputError(f"{path}: the header has no voxel size. Set it, for example in ChimeraX.")
-    reach = 2 * model.pixel_size * float(np.abs(np.argwhere(model.mask) - model.box_size // 2).max(initial=0))
-    if len(volume.data) * volume.pixel_size < 0.9 * reach:
-        raise InputError(
-            f"{path}: its field of {len(volume.data) * volume.pixel_size:.0f} Å does not hold the mask, which needs "
-            f"{reach:.0f} Å. Is the voxel size in its header right?"
-        )
+    check_map(path, volume, model)
     data = np.ascontiguousarray(volume.data, np.float32)
     return Subject(data, grid.same_centre(len(data), volume.pixel_size), path)
 

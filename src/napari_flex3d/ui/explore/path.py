@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
-from napari_flex3d.generate.series import make_series, particles_near, read_latents, series_table
 from napari_flex3d.io.files import atomic
-from napari_flex3d.landscape import even, lengths, smooth
 from napari_flex3d.ui.explore.courses import Along
 
 FRAMES = 41
@@ -46,6 +44,8 @@ class LatentPath(QObject):
     def set(self, points: np.ndarray) -> None:
         """Have these points (F, K)."""
         self.points = np.asarray(points, float)
+        from napari_flex3d.landscape import lengths  # loads torch; the dock opens without it
+
         steps = lengths(self._model, self.points) if self._model is not None else np.zeros(0)
         self.gone = np.concatenate([[0.0], np.cumsum(steps)])[: len(self.points)]
         self.at = min(self.at, len(self.points) - 1)
@@ -72,15 +72,21 @@ class LatentPath(QObject):
 
     def smooth(self) -> None:
         """Round it off; the ends stay."""
+        from napari_flex3d.landscape import smooth
+
         self.set(smooth(self.points))
 
     def even(self, frames: int) -> None:
         """Have so many points, equally many Å apart along the same way."""
+        from napari_flex3d.landscape import even
+
         if len(self.points) > 1:
             self.set(even(self._model, self.points, frames))
 
     def particles(self) -> np.ndarray:
         """Particles near each point (F)."""
+        from napari_flex3d.generate.series import particles_near
+
         return particles_near(self.points.astype(np.float32), self._model.latents)
 
     def step(self, by: int) -> np.ndarray | None:
@@ -97,6 +103,8 @@ class LatentPath(QObject):
 
     def save(self, file: Path) -> None:
         """Write the points as a table, as `generate` writes and reads it."""
+        from napari_flex3d.generate.series import make_series, series_table
+
         series = make_series("path", self.points.astype(np.float32), self._model.latents)
         with atomic(file) as temporary:
             temporary.write_text(series_table(series), encoding="utf-8")
@@ -109,6 +117,8 @@ class LatentPath(QObject):
         InputError
             If it cannot be used.
         """
+        from napari_flex3d.generate.series import read_latents
+
         points = read_latents(file, self._model.latent_dims)
         self.at = -1
         self.set(points)

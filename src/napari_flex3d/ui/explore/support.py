@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from napari_flex3d.generate.series import FEW, FEWEST, NEAR
 from napari_flex3d.ops.planes import count_near
 from napari_flex3d.ui.explore.plane import Plane
 
@@ -22,7 +21,7 @@ class Support:
     Parameters
     ----------
     near
-        Particles within `NEAR` standard deviations, rms, as `generate` counts them.
+        Particles within 0.35 standard deviations, rms, as `generate` counts them.
     needed
         As many make the map there data.
     total
@@ -56,6 +55,9 @@ class Crowd:
     """
 
     def __init__(self, latents: np.ndarray) -> None:
+        from napari_flex3d.generate.series import FEW, FEWEST, NEAR  # loads torch; the dock opens without it
+
+        self._near = NEAR
         self._latents = latents
         self._spread = np.maximum(latents.std(0), 1e-12)
         self.needed = int(np.ceil(max(FEWEST, FEW * len(latents))))
@@ -65,7 +67,7 @@ class Crowd:
 
     def at(self, latent: np.ndarray) -> Support:
         """Count the particles near a latent (K)."""
-        near = count_near(self._latents, np.asarray(latent, float), self._spread, NEAR)
+        near = count_near(self._latents, np.asarray(latent, float), self._spread, self._near)
         return Support(near, self.needed, len(self._latents))
 
     def lacking(self, plane: Plane, low: np.ndarray, high: np.ndarray, here: np.ndarray) -> np.ndarray:
@@ -85,6 +87,6 @@ class Crowd:
         ways = [low[k] + part * (high[k] - low[k]) for k in range(dims)]
         places = np.stack(np.meshgrid(*ways, indexing="ij"), -1).reshape(-1, dims)
         latents = plane.latent_at(places, here)
-        radius = NEAR * np.sqrt(latents.shape[1])
+        radius = self._near * np.sqrt(latents.shape[1])
         near = self._tree.query_ball_point(latents / self._spread, radius, return_length=True)
         return (near < self.needed * self._share).reshape(*[CELLS] * dims, *[1] * (2 - dims))
