@@ -118,8 +118,8 @@ class PlayerRow(QWidget):
         for widget, width, stretch in (
             (self.play_button, 68, 1),
             (self.course_box, 60, 1),
-            (self.mode_box, 100, 1),
-            (self.speed_box, 58, 0),
+            (self.mode_box, 108, 1),
+            (self.speed_box, 64, 0),
         ):
             widget.setMinimumWidth(width)  # napari's style asks for more than the dock has
             row.addWidget(widget, stretch)
