@@ -55,9 +55,7 @@ class Preview(QObject):
             return
         explorer = session.explorer
         seconds = min(SHARE * epoch, LONGEST)
-        if (
-            seconds < SHORTEST or getattr(explorer, "player", explorer).is_playing
-        ):  # whoever plays by hand is left alone
+        if seconds < SHORTEST or explorer.player.is_playing:  # whoever plays by hand is left alone
             return
         self._before = explorer.latent.copy()
         explorer.play(True)
