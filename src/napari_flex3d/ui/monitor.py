@@ -100,6 +100,9 @@ class Curves(pg.PlotWidget):
             self._names.append(f'<span style="color:{color}">{mark}</span>&nbsp;{name}')
             # the names stand above the curves, where a legend inside would hide them
             self.setTitle("&nbsp; ".join(self._names), size="7pt", color=INK)
+            self.getPlotItem().titleLabel.setMinimumWidth(
+                0
+            )  # else a narrow plot is laid out wider than it is
         self.lines[name].setData(x, y, symbol="o" if len(x) == 1 else None, symbolSize=6)
 
 
