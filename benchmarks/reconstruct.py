@@ -30,14 +30,14 @@ from napari_flex3d.reconstruct.solvers import Descent, SolverName, method_named,
 from napari_flex3d.synthetic import write_sample
 from napari_flex3d.train import TrainParams
 
-FIELD, TIGHT = 192.0, 170.0
-"""Width of the box, Å; and of one in which the mask fills 9 %, which are 3 million voxels at box 320."""
+FIELD = 192.0
+"""Width of the box, Å; the mask fills 6.5 % of it."""
 
 
-def made(folder: Path, box: int, particles: int, field: float = FIELD) -> Problem:
+def made(folder: Path, box: int, particles: int) -> Problem:
     """The first half-set of a made set, with the motion that a short training found."""
     sample = write_sample(
-        folder / "sample", particles=particles, box=box, pixel_size=field / box, snr=0.1 * 64 / box, seed=1
+        folder / "sample", particles=particles, box=box, pixel_size=FIELD / box, snr=0.1 * 64 / box, seed=1
     )
     prep = PrepParams(particles=sample.particles, map=sample.map, mask=sample.mask, train_box=48)
     stages.prepare(prep, folder / "prep")
@@ -83,7 +83,7 @@ def memory(folder: Path, box: int) -> None:
     memory of its last steps, two arrays of voxels each: they are added.
     """
     room.FEWEST_SHARING, shared.INNER = 1, 1
-    problem = made(folder, box, 80, TIGHT)
+    problem = made(folder, box, 80)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     planned = room.of_reconstruction(room.sizes_of(folder / "mesh"))
     params = ReconstructParams(train=folder / "train", max_iterations=1)
