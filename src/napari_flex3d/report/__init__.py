@@ -16,6 +16,7 @@ from napari_flex3d.stages import STAGES
 TITLES = {
     "prep": "Particles and maps",
     "mesh": "Mesh",
+    "motions": "Motions before any training",
     "train": "Training",
     "generate": "Series",
     "reconstruct": "Reconstruction",
@@ -31,6 +32,8 @@ DRAWN = {
 CAPTIONS = {
     "check.png": "Particles above the projection of the map in the pose of each.",
     "mesh.png": "The mesh over the map.",
+    "motions.png": "Motions found before any training, against what noise alone makes; green ones are supported.",
+    "rigidity.png": "Strengths of rigidity that were tried, judged by particles that were not trained on.",
     "agreement.png": "How much the motions learned from each half-set alone differ, against how far the density moves.",
 }
 
