@@ -42,6 +42,8 @@ GAIN_WORDS = (
     "falls, the model learns noise."
 )
 MOTION_WORDS = "Displacement of the mesh over the particles, Å: root of the mean square, and largest."
+UNNAMED = "rigid held-out"
+"""Its colour and its dashes say what it is; with its name, a plot in a small window would not fit its frame."""
 HALVES = ("#4fc3e8", "#ff8c42")
 
 
@@ -97,7 +99,8 @@ class Curves(pg.PlotWidget):
             pen = pg.mkPen(color, width=2, style=style)
             self.lines[name] = self.plot([], [], pen=pen, connect="finite", symbolBrush=color, symbolPen=None)
             mark = "╍╍" if style == DASHED else "━━"
-            self._names.append(f'<span style="color:{color}">{mark}</span>&nbsp;{name}')
+            if name != UNNAMED:
+                self._names.append(f'<span style="color:{color}">{mark}</span>&nbsp;{name}')
             # the names stand above the curves, where a legend inside would hide them
             self.setTitle("&nbsp; ".join(self._names), size="7pt", color=INK)
             self.getPlotItem().titleLabel.setMinimumWidth(
@@ -133,7 +136,7 @@ class Monitor(QWidget):
         )
         plots = QHBoxLayout()
         plots.setContentsMargins(0, 0, 0, 0)
-        for plot, stretch in ((self.loss, 9), (self.gain, 6), (self.motion, 5), (self.latents, 5)):
+        for plot, stretch in ((self.loss, 9), (self.gain, 7), (self.motion, 5), (self.latents, 4)):
             plot.setMinimumHeight(70)
             plots.addWidget(plot, stretch)
         layout = QVBoxLayout(self)
