@@ -23,6 +23,9 @@ MODES = 40
 PARTICLES = 3000
 """Particles looked at, at most."""
 
+BATCH = 16
+"""Particles of a batch, each with an image for every coefficient."""
+
 MOTIONS = 8
 """Motions told of."""
 
@@ -165,7 +168,7 @@ def _normal_equations(
     assert level.values is not None  # the map is held
     precision, pull, null = [], [], []
     done = 0
-    for _, batch in level.batches(setup, rows.numpy(), 16):
+    for _, batch in level.batches(setup, rows.numpy(), BATCH):
         placed = place(batch.rotation, level.body.vertices[None], level.pixel_size)
         motion = torch.einsum("bij,rpj->brpi", batch.rotation[:, :2], basis) / level.pixel_size
         products = project_tangent(

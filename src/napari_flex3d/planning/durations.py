@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_flex3d.fit import TRIAL_EPOCHS, early_epochs
+from napari_flex3d.fit import TRIAL_EPOCHS, early_epochs, motions, rigidity
 from napari_flex3d.reconstruct.shared import INNER
 
 START = 4.0
@@ -42,11 +42,17 @@ class TrainingPace:
         Seconds until an epoch is under way, for each epoch that was measured (`shown_epochs`).
     visit
         Seconds a particle in each of these.
+    look
+        Seconds a particle of the search for motions; 0 where the start is random or given.
+    scans
+        Whether the strength of rigidity is looked for first.
     """
 
     set_up: float
     begun: dict[int, float]
     visit: dict[int, float]
+    look: float = 0.0
+    scans: bool = False
 
     def seconds(self, epochs: int, train: int, held_out: int, extra: int = 0) -> float:
         """Duration of a training on so many particles, some more of which are held out."""
@@ -55,6 +61,11 @@ class TrainingPace:
         changes = range(min(early_epochs(epochs) + 1, epochs))
         begun = sum(self.begun[min(shown, key=lambda s: abs(s - e))] for e in changes)
         passes = float(visits.sum()) * (train + HELD_OUT_VISIT * held_out)
+        passes += self.look * min(train, motions.PARTICLES)
+        if self.scans:
+            early = np.interp(np.arange(rigidity.EPOCHS), shown, [self.visit[e] for e in shown])
+            visited = min(train, rigidity.PARTICLES) * (1 + rigidity.JUDGES * (HELD_OUT_VISIT - 1))
+            passes += len(rigidity.STRENGTHS) * visited * float(early.sum())
         return START + self.set_up + begun + passes + LAST_VISIT * train * float(visits[-1])
 
 

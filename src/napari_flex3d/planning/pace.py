@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_flex3d.fit import Fit, Setup, at_rest, begin, fit, set_up
+from napari_flex3d.fit import Fit, Setup, at_rest, begin, fit, motions, set_up
+from napari_flex3d.fit.covariance import expectation_maximisation
+from napari_flex3d.fit.state import Rest
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.mesh import TetMesh, voxel_positions
 from napari_flex3d.motions import in_image_units, train_mask
@@ -49,7 +51,22 @@ def of_training(
     took, visit, begun = now() - start, {}, {}
     for epoch in shown_epochs(params.epochs):
         begun[epoch], visit[epoch] = _timed_epoch(setup, state, epoch)
-    return TrainingPace(took, begun, visit), len(setup.train), int(setup.held_out.sum())
+    finds = params.start == "motions" and params.initial_latents is None and params.continue_from is None
+    look = _look(setup, rest) if finds else 0.0
+    scans = params.rigidity == "auto" and params.continue_from is None
+    return TrainingPace(took, begun, visit, look, scans), len(setup.train), int(setup.held_out.sum())
+
+
+def _look(setup: Setup, rest: Rest) -> float:
+    """Seconds a particle of the search for motions: its part of the pass and of expectation-maximisation."""
+    steps, few, size = motions.find_motions(setup, rest), 64, motions.MODES + 6
+    for _ in islice(steps, 2):  # loads or compiles kernels
+        pass
+    a_step = _median(lambda: next(steps, None))
+    steps.close()
+    precision = torch.eye(size, dtype=torch.float64).repeat(few, 1, 1)
+    iteration = _median(lambda: expectation_maximisation(precision, precision[:, 0], 1.0, 1)) / few
+    return a_step / motions.BATCH + motions.STEPS * (motions.NULLS + 2) * iteration
 
 
 def _timed_epoch(setup: Setup, state: Fit, epoch: int) -> tuple[float, float]:
