@@ -139,7 +139,7 @@ def test_training_elsewhere_is_training_here(mesh_job, monkeypatch):
     adam = torch.optim.Adam
     monkeypatch.setattr(projection, "implementation_for", lambda device: "torch")
     monkeypatch.setattr("napari_flex3d.fit.rigidity_energy", elasticity._rigidity_energy)
-    monkeypatch.setattr(torch.optim, "Adam", lambda p, lr, fused: adam(p, lr=lr, fused=False, foreach=False))
+    monkeypatch.setattr(torch.optim, "Adam", lambda p, fused: adam(p, fused=False, foreach=False))
     here, tensors_here, _ = trained(mesh_job, "cpu")
     with SecondDevice() as device:
         there, tensors_there, restored = trained(mesh_job, DEVICE)

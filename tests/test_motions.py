@@ -160,6 +160,14 @@ def test_a_start_decides_what_was_left_open(job):
     assert (begun.state.latents[begun.setup.held_out] == 0).all()
 
 
+def test_no_rigidity_is_scanned_for_where_nothing_moves(job):
+    setup, density = opened(job("rigid")[0])
+    begun = last(start(setup, density, None))
+    assert begun.trials == ()
+    assert begun.setup.params.latent_dims == 1
+    assert begun.setup.params.rigidity == 2.0
+
+
 def test_a_rigidity_that_freezes_the_motion_gains_least(job):
     setup, density = opened(job("hinge")[0], rigidity="auto")
     trials = last(start(setup, density, None)).trials

@@ -16,6 +16,9 @@ T = TypeVar("T")
 DECIDED = ("latent_dims", "rigidity", "flow_lr", "flow_lr_final")
 """Parameters that have numbers once a fit has begun, whatever was asked for."""
 
+WITHOUT_MOTION = 2.0
+"""Strength of rigidity where no motion stands out: the gains of a scan would be those of fitting noise."""
+
 RANDOM_RATE, FOUND_RATE = 1.5e-3, 1e-4
 """Learning rates from a random flow, and from one that only needs mending: larger steps would undo it."""
 
@@ -80,7 +83,10 @@ def start(
         return state
 
     trials: tuple[Trial, ...] = ()
-    if params.rigidity == "auto":
+    if params.rigidity == "auto" and motions is not None and not taken:
+        yield 0, 0, f"rigidity = {WITHOUT_MOTION:g}, since there is no motion to choose it by"
+        setup = setup.decided(rigidity=WITHOUT_MOTION)
+    elif params.rigidity == "auto":
         yield 0, 0, "Trying strengths of rigidity, on coarse images"
         trials = yield from _silently(scan_rigidity(setup, first))
         chosen = next(trial for trial in trials if trial.chosen)
