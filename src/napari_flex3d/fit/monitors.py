@@ -150,8 +150,8 @@ def diagnose(history: History, params: FitParams, pixel_size: float) -> list[str
     comparable = [row for row in history if row["epoch"] > early_epochs(params.epochs)]  # others saw less
     if comparable:
         said += _risen(comparable, params)
-    nothing_moves = has_collapsed or (ended and not motion_found(last, pixel_size))
-    if last["border_share"] > PILED_UP and not nothing_moves:
+    is_still = ended and not params.freeze_latents and not motion_found(last, pixel_size)
+    if last["border_share"] > PILED_UP and not has_collapsed and not is_still:
         said.append(
             f"{last['border_share']:.1%} of the latents pile up at the border of the latent space. "
             + (
