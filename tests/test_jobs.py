@@ -273,7 +273,7 @@ def test_the_wrong_job_is_refused_with_what_to_do(tmp_path, job):
     [
         ("[1, 2]", "what no stage wrote"),
         ('{"stage": "train"}', "what no stage wrote"),
-        ('{"stage": "train", "state": "done", "params": [], "inputs": 3}', "a damaged inputs"),
+        ('{"stage": "train", "state": "done", "params": {}, "inputs": 3}', "a damaged inputs"),
         ("\x00\x01", "cannot be read"),
     ],
 )

@@ -50,7 +50,7 @@ WORTH = 0.1
 
 @dataclass(frozen=True)
 class Motions:
-    """Motions, the largest first.
+    """Motions, those that change the images most first.
 
     Parameters
     ----------
@@ -97,14 +97,10 @@ def find_motions(setup: Setup, rest: Rest) -> Generator[tuple[int, int], None, M
     precision, pull, null_pull = yield from _normal_equations(setup, level, basis, rows, random)
     first = (FIRST_SIZE * setup.particles.pixel_size) ** 2
     _, covariance, posterior = expectation_maximisation(precision, pull, first, STEPS)
-    value, vector = _leading(covariance)
-    null = max(
-        float(_leading(expectation_maximisation(precision, one, first, STEPS)[1])[0][0].sqrt())
-        for one in null_pull
-    )
+    internal, vector, along = _leading(covariance, precision)
+    of_null = [expectation_maximisation(precision, one, first, STEPS)[1] for one in null_pull]
+    null = max(float(torch.linalg.eigvalsh(one[6:, 6:])[-1].sqrt()) for one in of_null)
     gain, error = _gains(precision, pull, first, random)
-    along = _along(covariance, value, vector)
-    internal = value.sqrt()
     sure = (internal > OVER_NULL * null) & (gain > SURE * error) & (gain > WORTH * gain[0])
     latents = (posterior[:, 6:] @ vector) / internal
     spread = latents.std(0)
@@ -186,15 +182,20 @@ def _normal_equations(
     return torch.cat(precision), torch.cat(pull), torch.cat(null, dim=1)
 
 
-def _leading(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest eigenvalues of the elastic part, and their vectors in columns."""
+def _leading(covariance: Tensor, precision: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Motions, those that change the images most first.
+
+    Returns
+    -------
+    Internal size, Å rms (M); elastic coefficients in columns, of length 1 (r - 6, M); coefficients at one standard
+    deviation, with the rigid ones that accompany it (r, M).
+    """
     value, vector = torch.linalg.eigh(covariance[6:, 6:])
-    return value.flip(0)[:MOTIONS].clamp(min=1e-12), vector.flip(1)[:, :MOTIONS]
-
-
-def _along(covariance: Tensor, value: Tensor, vector: Tensor) -> Tensor:
-    """Coefficients (r, M) at one standard deviation of each motion, with the rigid ones that accompany it."""
-    return covariance[:, 6:] @ vector / value.sqrt()
+    size, vector = value.flip(0)[:MOTIONS].clamp(min=1e-12).sqrt(), vector.flip(1)[:, :MOTIONS]
+    along = covariance[:, 6:] @ vector / size
+    change = torch.einsum("rm,rs,sm->m", along, precision.mean(0), along)
+    order = change.argsort(descending=True)
+    return size[order], vector[:, order], along[:, order]
 
 
 def _gains(precision: Tensor, pull: Tensor, first: float, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -206,7 +207,7 @@ def _gains(precision: Tensor, pull: Tensor, first: float, random: torch.Generato
     added = []
     for mine, other in (halves, halves[::-1]):
         _, covariance, _ = expectation_maximisation(precision[mine], pull[mine], first, STEPS)
-        along = _along(covariance, *_leading(covariance))
+        along = _leading(covariance, precision[mine])[2]
         rest = torch.zeros_like(covariance)
         rest[:6, :6] = covariance[:6, :6] - along[:6] @ along[:6].T
         seen = [
