@@ -85,7 +85,7 @@ def watch_all(clock: Clock) -> None:
         clock.watch(misfit, "_on_cpu", "compare")
         clock.watch(misfit, "_pulled_back", "compare")
     clock.watch(particles.Optics, "transfer", "CTF")
-    clock.watch(fit.DensitySteps, "take", "map")
+    clock.watch(getattr(fit, "DensitySteps", fit), "take", "map")
     clock.watch(latents, "place", "place")
     clock.watch(fit, "_rigidity", "rigidity")
     for name in ("features", "flow", "with_jacobian"):
