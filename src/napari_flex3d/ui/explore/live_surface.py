@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, Literal
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class LiveSurface:
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = viewer
-        self._layers: dict[str, FlexSurface] = {}
+        self._layers: WeakValueDictionary[str, FlexSurface] = WeakValueDictionary()  # the viewer keeps them
         self._subject: Subject | None = None
         self._contour = 0.0
         self._model: Any = None
