@@ -4,7 +4,14 @@ from typing import Any
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QComboBox, QHeaderView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QComboBox,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+)
 
 from napari_flex3d.mesh.draft import Draft
 from napari_flex3d.ui.studio.design import Design
@@ -34,6 +41,9 @@ class SegmentTable(QTableWidget):
 
     def __init__(self, design: Design) -> None:
         super().__init__(0, 4)
+        corner = self.findChild(QAbstractButton)
+        corner.setToolTip("Select all segments.")
+        corner.setAccessibleName("Select all segments")
         self.design = design
         self._mass: dict[int, float] = {}
         self._filling = False
