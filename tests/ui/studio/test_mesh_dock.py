@@ -1,5 +1,7 @@
 """The Mesh dock in a real window: painting, proposals, joints, a motion to try, and the job that is built of it."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from napari.utils._proxies import PublicOnlyProxy
@@ -291,8 +293,9 @@ def test_a_segment_is_dragged_with_the_mouse(qtbot, dock):
     assert len(np.unique(dock.design.painting.surface.vertex_values)) >= 2  # the map has the colours of both
     canvas = viewer.window._qt_viewer.canvas.native
     middle = np.array([canvas.width() / 2, canvas.height() / 2])
-    for beside in (-40, 40, 0, -80, 80):  # the lobes lie beside the middle
-        start = middle + np.array([beside, 0])
+    for offset in product((-40, 40, 0, -80, 80), (0, -40, 40)):  # the lobes lie beside the middle
+        QApplication.processEvents()
+        start = middle + np.array(offset)
         drag(viewer, start, start + np.array([30, 0]))
         if bench.trial.held is not None:
             break
