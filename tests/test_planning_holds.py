@@ -64,7 +64,13 @@ def planned(request, tmp_path_factory):
         monkeypatch.setattr(pace, "SECONDS", 0.0)
         monkeypatch.setattr(durations, "START", 0.0)
         plan = napari_flex3d.plan(
-            root / "mesh", latent_dims=dims, rigidity=2.0, flow_lr=1e-3, flow_lr_final=1e-4, epochs=EPOCHS
+            root / "mesh",
+            latent_dims=dims,
+            rigidity=2.0,
+            flow_lr=1e-3,
+            flow_lr_final=1e-4,
+            epochs=EPOCHS,
+            max_iterations=2,  # how many it takes depends on the set: the work of each is what is planned
         )
         work = {}
         for stage, run, params in (
@@ -80,7 +86,11 @@ def planned(request, tmp_path_factory):
                     epochs=EPOCHS,
                 ),
             ),
-            ("reconstruct", stages.reconstruct_maps, ReconstructParams(train=root / "train")),
+            (
+                "reconstruct",
+                stages.reconstruct_maps,
+                ReconstructParams(train=root / "train", max_iterations=2),
+            ),
         ):
             start = clock()
             run(params, root / stage)
