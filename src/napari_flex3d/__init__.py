@@ -23,6 +23,7 @@ __all__ = [
     "GenerateParams",
     "Job",
     "MeshParams",
+    "MotionsParams",
     "PrepParams",
     "Progress",
     "ReconstructParams",
@@ -30,6 +31,7 @@ __all__ = [
     "build_mesh",
     "generate_series",
     "load_model",
+    "look_for_motions",
     "plan",
     "prepare",
     "read_job",
@@ -41,6 +43,7 @@ __all__ = [
 _HOMES = {
     "prep": ["PrepParams"],
     "mesh": ["MeshParams"],
+    "motions": ["MotionsParams"],
     "train": ["TrainParams"],
     "generate": ["GenerateParams"],
     "reconstruct": ["ReconstructParams"],
@@ -48,7 +51,14 @@ _HOMES = {
     "jobs": ["Job", "read_job"],
     "planning": ["plan"],
     "progress": ["Progress"],
-    "stages": ["prepare", "build_mesh", "train_model", "generate_series", "reconstruct_maps"],
+    "stages": [
+        "prepare",
+        "build_mesh",
+        "look_for_motions",
+        "train_model",
+        "generate_series",
+        "reconstruct_maps",
+    ],
 }
 
 
