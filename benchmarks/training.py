@@ -9,6 +9,7 @@ for a machine that does other work.
 """
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -128,7 +129,8 @@ def measure(mesh_job: Path, latent_dims: int, threads: int, cpu_time: bool, seco
         np.asarray(few.images)[many], few.table.take(many), few.pixel_size, few.noise, few.map_scale
     )
     density = read_map(mesh_job.parent / "prep" / "map_train.mrc")
-    mask = getattr(train, "train_mask", getattr(train, "_mask", None))(mesh_job, density)
+    masked = getattr(train, "_mask", None) or importlib.import_module("napari_flex3d.motions").train_mask
+    mask = masked(mesh_job, density)
     numbers = {"rigidity": 2.0, "flow_lr": 1e-4, "flow_lr_final": 1e-5}  # else found first
     params = TrainParams(mesh=mesh_job, latent_dims=latent_dims, epochs=EPOCHS, **numbers)
     setup = fit.set_up(particles, TetMesh.load(mesh_job / "mesh.npz"), mask, 0.05, params)

@@ -55,8 +55,15 @@ def test_mass_is_conserved_under_any_flow(order):
 @pytest.mark.parametrize("order", [1, 3])
 def test_what_leaves_the_box_is_dropped(order):
     limit = BOX / 2 * PIXEL
-    far = torch.tensor([[0, 0, 3 * limit], [-9 * limit, 0, 0], [0, 1e9, 0], [torch.nan, 0, 0], [0, 0, 0]])
-    grid = convect(torch.ones(5), far, BOX, PIXEL, order)
+    far = [
+        [torch.nan, 0, 0],
+        [0, 0, 3 * limit],
+        [-9 * limit, 0, 0],
+        [0, 1e9, 0],
+        [torch.inf, 0, 0],
+        [0, 0, 0],
+    ]
+    grid = convect(torch.ones(6), torch.tensor(far), BOX, PIXEL, order)
     assert float(grid.sum()) == pytest.approx(1, abs=1e-5)
     edge = torch.linspace(-1.2, 1.2, 4001)[:, None] * limit * torch.ones(3)
     assert torch.isfinite(convect(torch.ones(4001), edge, BOX, PIXEL, order)).all()
@@ -146,6 +153,11 @@ def test_voxels_of_a_mesh_come_out_the_same_on_any_number_of_threads(density, ca
         torch.set_num_threads(before)
     assert np.array_equal(grids[0], grids[1])
     assert np.array_equal(grids[0], grids[2])
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_nothing_is_left_of_what_is_nowhere(order):
+    assert float(convect(torch.ones(3), torch.full((3, 3), torch.nan), 8, 1.0, order).abs().max()) == 0
 
 
 @pytest.mark.parametrize("order", [1, 3])

@@ -1,8 +1,16 @@
 """What numba compiles to push voxels: where they go, and their taps into the grid.
 
 Each thread owns a range of planes and adds all voxels that reach them in one order, so that the result does not depend
-on the number of threads. A voxel's taps are rows of four numbers, added as one vector. numba's cache on disk looks at
-this file only: after a change in `vectors`, touch it.
+on the number of threads. It adds to a tile of its own, wider by what a voxel's taps can reach: what is far away is
+brought to that rim, which nobody reads, so that the inner loop knows no borders.
+
+Voxels go through in blocks, in the order of their cells. A `mesh` here is where its vertices (P, 3) go, the vertices of
+each cell (C, 4), the first voxel of each cell and the number of voxels (C + 1), the cell of each block's first voxel,
+and three barycentric coordinates (3, N and `LANES` more). Voxels are placed cell by cell and weighed 16 at a time; then
+one after another adds its rows of taps, each as one vector. They come in turn from `STREAMS` parts of a block: taps of
+neighbours overlap, and to load a part of what has just been stored takes long.
+
+numba's cache on disk looks at this file only: after a change in `vectors` or `voxels`, touch it.
 """
 
 from typing import no_type_check
@@ -10,11 +18,22 @@ from typing import no_type_check
 import numba
 import numpy as np
 
-from napari_flex3d.ops.projection._numba.vectors import clip, load4, load16, store
-from napari_flex3d.ops.projection._numba.voxels import OPTIONS, inline
+from napari_flex3d.ops.projection._numba.vectors import clip, floor, load4, load16, store, whole
+from napari_flex3d.ops.projection._numba.voxels import (
+    LANES,
+    OPTIONS,
+    inline,
+    spline,
+    store_four,
+    times,
+    to_rows,
+)
 
 BLOCK = 1024
 """Voxels of which one box around them says whether they reach a thread's planes, and the border."""
+
+STREAMS = 8
+_GROUP = STREAMS * LANES
 
 _FAR = 1e30
 
@@ -24,194 +43,237 @@ _compile = numba.njit(**OPTIONS)
 
 @_compile
 @no_type_check
-def move(thread, threads, density, at, cell, weights, cells, moved, places, bounds):
-    """Places of voxels between their cells' moved vertices, four numbers each."""
-    count, blocks = len(at), len(bounds)
-    for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
-        for n in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
-            v = np.uintp(n)  # unsigned, so that numba looks for no negative index
-            k, c = np.uintp(4) * v, np.uintp(4) * np.uintp(cell[v])
-            one, two, three = k + np.uintp(1), k + np.uintp(2), k + np.uintp(3)
-            p = load4(moved, 4 * cells[c]) * weights[k]
-            p += load4(moved, 4 * cells[c + np.uintp(1)]) * weights[one]
-            q = load4(moved, 4 * cells[c + np.uintp(2)]) * weights[two]
-            q += load4(moved, 4 * cells[c + np.uintp(3)]) * weights[three]
-            store(places, k, p + q)
-            places[three] = density[np.uintp(at[v])]
-        _bound_block(places, bounds, block)
-
-
-@_compile
-@no_type_check
-def bound(thread, threads, places, bounds):
-    for block in range(thread, len(bounds), threads):
-        _bound_block(places, bounds, block)
+def bound(thread, threads, mesh, bounds):
+    """The boxes around blocks of voxels where they go; what is not a number counts as far away."""
+    xyz, few = np.empty((3, BLOCK + _GROUP), np.float32), np.empty(LANES, np.float32)
+    for block in range(len(bounds) * thread // threads, len(bounds) * (thread + 1) // threads):
+        length = _place(mesh, block, xyz)
+        for axis in range(3):
+            low = high = clip(load16(xyz[axis], 0), -_FAR, _FAR)
+            for k in range(LANES, STREAMS * length, LANES):
+                p = load16(xyz[axis], k)
+                low, high = clip(p, -_FAR, low), clip(p, high, _FAR)
+            store(few, 0, low)
+            bounds[block, 0, axis] = few.min()
+            store(few, 0, high)
+            bounds[block, 1, axis] = few.max()
 
 
 @inline
 @no_type_check
-def _bound_block(places, bounds, block):
-    """Least and greatest coordinates of a block; what is not a number counts as far away."""
-    start, stop = block * BLOCK * 4, min(len(places), (block + 1) * BLOCK * 4)
-    low = clip(load4(places, start), -_FAR, _FAR)
-    high = low
-    fours = (stop - start) // 16
-    if fours:
-        lows = clip(load16(places, start), -_FAR, _FAR)
-        highs = lows
-        for k in range(start + 16, start + 16 * fours, 16):
-            p = load16(places, k)
-            lows, highs = clip(p, -_FAR, lows), clip(p, highs, _FAR)
-        wide = np.empty(32, np.float32)
-        store(wide, 0, lows)
-        store(wide, 16, highs)
-        for k in range(0, 16, 4):
-            low, high = clip(load4(wide, k), -_FAR, low), clip(load4(wide, 16 + k), high, _FAR)
-    for k in range(start + 16 * fours, stop, 4):
-        p = load4(places, k)
-        low, high = clip(p, -_FAR, low), clip(p, high, _FAR)
-    store(bounds, block * 8, low)
-    store(bounds, block * 8 + 4, high)
+def _place(mesh, block, xyz):
+    """Places of a block's voxels, then that of the first again to the end of the streams; the length of these."""
+    moved, cells, offsets, firsts, shares = mesh
+    start, stop = block * BLOCK, min(offsets[-1], (block + 1) * BLOCK)
+    n, cell = start, firsts[block]
+    while n < stop:
+        end = min(stop, offsets[cell + 1])
+        x0, x1, x2, x3 = _ways(moved, cells, cell, 0)
+        y0, y1, y2, y3 = _ways(moved, cells, cell, 1)
+        z0, z1, z2, z3 = _ways(moved, cells, cell, 2)
+        for k in range(n, end, LANES):
+            q, r, s = load16(shares[0], k), load16(shares[1], k), load16(shares[2], k)
+            store(xyz[0], k - start, q * x1 + r * x2 + s * x3 + x0)
+            store(xyz[1], k - start, q * y1 + r * y2 + s * y3 + y0)
+            store(xyz[2], k - start, q * z1 + r * z2 + s * z3 + z0)
+        n, cell = end, cell + 1
+    length = -(-(stop - start) // _GROUP) * LANES
+    for axis in range(3):
+        xyz[axis, stop - start : STREAMS * length] = xyz[axis, 0]
+    return length
+
+
+@inline
+@no_type_check
+def _ways(moved, cells, cell, axis):
+    """A coordinate of a cell's first vertex, and the ways from it to the others."""
+    p = moved[np.uintp(cells[cell, 0]), axis]
+    return (
+        p,
+        moved[np.uintp(cells[cell, 1]), axis] - p,
+        moved[np.uintp(cells[cell, 2]), axis] - p,
+        moved[np.uintp(cells[cell, 3]), axis] - p,
+    )
 
 
 @_compile
 @no_type_check
-def cuts(bounds, box, threads):
-    """First planes of the threads, and the box: as many blocks of voxels have their middle in each range."""
-    planes = np.empty(threads + 1, np.int64)
-    planes[0], planes[threads] = 0, box
+def share_out(bounds, box, taps, threads):
+    """Part of the grid that is reached (first and end, by x, y, z), and the first planes of the threads, and the box.
+
+    As many blocks of voxels have their middle in each thread's planes.
+    """
+    part = np.zeros((2, 3), np.int64)
+    planes = np.full(threads + 1, box)
+    planes[0] = 0
+    if len(bounds) == 0:
+        return part, planes
+    for axis in range(3):
+        low, high = np.floor(bounds[:, 0, axis].min()), np.floor(bounds[:, 1, axis].max())
+        part[0, axis] = min(max(low - taps // 2 + 1, 0), box)
+        part[1, axis] = min(max(high + taps // 2 + 1, 0), box)
     middles = np.empty(len(bounds), np.float32)
     for block in range(len(bounds)):
         middle = (bounds[block, 0, 2] + bounds[block, 1, 2]) / 2
         middles[block] = min(max(middle, 0), box)
     middles.sort()
     for thread in range(1, threads):
-        planes[thread] = np.int64(middles[len(middles) * thread // threads]) if len(middles) else 0
-    return planes
+        planes[thread] = np.int64(middles[len(middles) * thread // threads])
+    return part, planes
 
 
 @_compile
 @no_type_check
-def spread(thread, threads, flat, places, bounds, planes, box, weights, taps):
-    """Clear the planes that are this thread's and add all voxels to them, whole or in part, in their order."""
+def room_for(part, taps, threads):
+    """Numbers that the tiles of all threads hold."""
+    nz, ny, nx = part[1, 2] - part[0, 2], part[1, 1] - part[0, 1], part[1, 0] - part[0, 0]
+    return (max(nz, 0) + threads * 2 * taps) * max(ny + 2 * taps, 0) * max(nx + 2 * taps + 2, 0)
+
+
+@_compile
+@no_type_check
+def spread(thread, threads, grid, room, density, at, mesh, bounds, part, planes, taps):
+    """Fill the planes that are this thread's: add all voxels that reach them to a tile in their order, copy that."""
     bottom, top = planes[thread], planes[thread + 1]
-    flat[bottom * box * box : top * box * box] = 0
-    back = taps // 2
-    rows = np.empty(12, np.float32)
+    near, far = max(bottom, part[0, 2]), min(top, part[1, 2])
+    if near >= far or part[0, 1] >= part[1, 1] or part[0, 0] >= part[1, 0]:
+        grid[bottom:top] = 0
+        return
+    pitch = part[1, 0] - part[0, 0] + 2 * taps + 2
+    size = (part[1, 1] - part[0, 1] + 2 * taps) * pitch
+    begin = (near - part[0, 2] + thread * 2 * taps) * size
+    tile = room[begin : begin + (far - near + 2 * taps) * size]
+    tile[:] = 0
+    shift, last = _to_tile(part, near, far, taps)
+    xyz, values = np.empty((3, BLOCK + _GROUP), np.float32), np.empty(BLOCK, np.float32)
+    first, rows = np.empty(_GROUP, np.int32), np.empty(4 * _GROUP, np.float32)
+    weights, ends = np.empty(8 * _GROUP, np.float32), np.array([1, 0, 0, 0, -1, 1, 0, 0], np.float32)
     for block in range(len(bounds)):
-        low, high = bounds[block]
-        if low[2] - back >= top or high[2] + back < bottom:
+        low, high = np.floor(bounds[block, 0, 2]) - taps // 2 + 1, np.floor(bounds[block, 1, 2]) + taps // 2
+        if low >= far or high < near:
             continue
-        inner = _off_border(low, high, back, box)
-        mine = inner and low[2] >= bottom + back and high[2] < top - back + 1
-        for k in range(block * BLOCK * 4, min(len(places), (block + 1) * BLOCK * 4), 4):
-            a = np.uintp(k)
-            x, y, z = places[a], places[a + np.uintp(1)], places[a + np.uintp(2)]
-            ix, iy, iz = np.int64(x), np.int64(y), np.int64(z)
-            begin, end = 0, taps
-            if not mine:
-                if not _inside(x, y, z, box + 1):
-                    continue
-                begin, end = max(bottom - iz + back, 0), min(top - iz + back, taps)
-                if begin >= end:
-                    continue
-            tx, ty, tz, value = (
-                x - np.float32(ix),
-                y - np.float32(iy),
-                z - np.float32(iz),
-                places[a + np.uintp(3)],
-            )
-            p = ((iz - back) * box + iy - back) * box + ix - back
-            if taps == 2 and inner and end - begin == 2:
-                _add_linear(flat, box, p, load4(weights, 0) + load4(weights, 4) * tx, ty, tz, value)
-                continue
-            row = _row(weights, tx)
-            store(rows, 4, _row(weights, ty))
-            store(rows, 8, _row(weights, tz) * value)
-            if not inner:
-                store(rows, 0, row)
-                _add_some(flat, box, begin, end, taps, (ix - back, iy - back, iz - back), rows)
-            elif end - begin < taps:
-                _add_planes(flat, box, begin, end, taps, p, row, rows)
-            else:  # no branches in what is called here for every voxel: they would count references
-                _add_cubic(flat, box, p, row, rows)
+        length = _place(mesh, block, xyz)
+        _read(density, at, len(grid), bounds[block], block, xyz, values)
+        for n in range(0, length, LANES):
+            for s in range(STREAMS):
+                k = s * length + n
+                x, y, z = load16(xyz[0], k), load16(xyz[1], k), load16(xyz[2], k)
+                fx, fy, fz = floor(x), floor(y), floor(z)
+                _weigh(x - fx, y - fy, z - fz, load16(values, k), taps, rows, weights, s)
+                column = whole(clip(fx + shift[0], 0.0, last[0]))
+                row = whole(clip(fy + shift[1], 0.0, last[1])) * np.int32(pitch)
+                plane = whole(clip(fz + shift[2], 0.0, last[2])) * np.int32(size)
+                store(first, s * LANES, plane + row + column)
+            if taps == 2:
+                _add_linear(tile, first, pitch, size, rows, weights, ends)
+            else:
+                _add_cubic(tile, first, pitch, size, rows, weights)
+    _copy(tile, taps, pitch, size, part, near, far, bottom, top, grid)
 
 
 @inline
 @no_type_check
-def _off_border(low, high, back, box):
-    """Whether whole rows of taps of a block are inside along x and y."""
-    far = box + back - 3
-    return low[0] >= back and low[1] >= back and high[0] < far and high[1] < far
+def _to_tile(part, near, far, taps):
+    """From the grid point before a voxel to its first tap in the tile, by axis; and the last first tap there."""
+    shift, last = np.empty(3, np.float32), np.empty(3, np.float32)
+    for axis in range(3):
+        begin, end = part[:, axis]
+        if axis == 2:
+            begin, end = near, far
+        shift[axis] = taps - taps // 2 + 1 - begin
+        last[axis] = taps + end - begin
+    return shift, last
 
 
 @inline
 @no_type_check
-def _inside(x, y, z, top):
-    """Whether a voxel touches the box; not numbers do not."""
-    return x > 0 and x < top and y > 0 and y < top and z > 0 and z < top
+def _read(density, at, box, bounds, block, xyz, values):
+    """Values of a block's voxels, none for those outside the box, then zeros."""
+    count = min(BLOCK, len(at) - block * BLOCK)
+    start = np.uintp(block * BLOCK)  # unsigned, so that numba looks for no negative index
+    for n in range(np.uintp(count)):
+        values[n] = density[np.uintp(at[start + n])]
+    values[count:] = 0
+    low, high = bounds
+    for axis in range(3):
+        if not (low[axis] > -1 and high[axis] < box):
+            for n in range(BLOCK):
+                if not (xyz[axis, n] > -1 and xyz[axis, n] < box):
+                    xyz[axis, n] = values[n] = 0
 
 
 @inline
 @no_type_check
-def _row(weights, t):
-    """Four weights along an axis, for a place ``t`` from 0 to 1 beyond a grid point."""
-    first, second = load4(weights, 0) + load4(weights, 4) * t, load4(weights, 8) + load4(weights, 12) * t
-    return first + second * (t * t)
+def _weigh(tx, ty, tz, value, taps, rows, weights, s):
+    """Weights of the taps of 16 voxels of a stream: along x, and across."""
+    if taps == 2:
+        high = value * tz
+        low = value - high
+        low_far, high_far = low * ty, high * ty
+        store(rows, s * LANES, tx)
+        store_four(weights, s * LANES, _GROUP, (low - low_far, low_far, high - high_far, high_far))
+    else:
+        store_four(rows, 4 * LANES * s, LANES, to_rows(spline(tx)))
+        store_four(weights, s * LANES, _GROUP, spline(ty))
+        store_four(weights, 4 * _GROUP + s * LANES, _GROUP, times(spline(tz), value))
 
 
 @inline
 @no_type_check
-def _add_linear(flat, box, p, row, ty, tz, value):
-    """Add a voxel; all planes are read before one is written, since their addresses end in the same digits."""
-    one = np.float32(1)
-    q = p + box * box
-    near, far = row * (one - ty), row * ty
-    low, high = value * (one - tz), value * tz
-    a, b = load4(flat, p) + near * low, load4(flat, p + box) + far * low
-    c, d = load4(flat, q) + near * high, load4(flat, q + box) + far * high
-    store(flat, p, a)
-    store(flat, p + box, b)
-    store(flat, q, c)
-    store(flat, q + box, d)
+def _add_linear(tile, at, pitch, size, rows, weights, ends):
+    """Add a group's voxels, of each stream in turn, each as four rows."""
+    here, slope = load4(ends, 0), load4(ends, 4)
+    for n in range(LANES):
+        for s in range(0, _GROUP, LANES):
+            k = np.uintp(s + n)
+            p, row = at[k], here + slope * rows[k]
+            q = p + size
+            a = load4(tile, p) + row * weights[k]
+            b = load4(tile, p + pitch) + row * weights[np.uintp(_GROUP) + k]
+            c = load4(tile, q) + row * weights[np.uintp(2 * _GROUP) + k]
+            d = load4(tile, q + pitch) + row * weights[np.uintp(3 * _GROUP) + k]
+            store(tile, p, a)
+            store(tile, p + pitch, b)
+            store(tile, q, c)
+            store(tile, q + pitch, d)
 
 
 @inline
 @no_type_check
-def _add_cubic(flat, box, p, row, rows):
-    """Add a voxel; of each row all planes are read before one is written."""
-    size = box * box
-    for dy in range(4):
-        across = row * rows[4 + dy]
-        a = load4(flat, p) + across * rows[8]
-        b = load4(flat, p + size) + across * rows[9]
-        c = load4(flat, p + 2 * size) + across * rows[10]
-        d = load4(flat, p + 3 * size) + across * rows[11]
-        store(flat, p, a)
-        store(flat, p + size, b)
-        store(flat, p + 2 * size, c)
-        store(flat, p + 3 * size, d)
-        p += box
+def _add_cubic(tile, at, pitch, size, rows, weights):
+    """Add a group's voxels, of each stream in turn, each as four times four rows."""
+    for a in range(4):
+        for b in range(4):
+            for s in range(0, _GROUP, LANES):
+                k, p = s + 4 * b + a, at[s + 4 * b + a]
+                row = load4(rows, 4 * s + 16 * a + 4 * b)
+                for dy in range(4):
+                    across = row * weights[dy * _GROUP + k]
+                    one = load4(tile, p) + across * weights[4 * _GROUP + k]
+                    two = load4(tile, p + size) + across * weights[5 * _GROUP + k]
+                    three = load4(tile, p + 2 * size) + across * weights[6 * _GROUP + k]
+                    four = load4(tile, p + 3 * size) + across * weights[7 * _GROUP + k]
+                    store(tile, p, one)
+                    store(tile, p + size, two)
+                    store(tile, p + 2 * size, three)
+                    store(tile, p + 3 * size, four)
+                    p += pitch
 
 
 @inline
 @no_type_check
-def _add_planes(flat, box, begin, end, taps, p, row, rows):
-    """Add a voxel to those of its planes that are this thread's; the same sums."""
-    for dy in range(taps):
-        across = row * rows[4 + dy]
-        for dz in range(begin, end):
-            at = p + dz * box * box + dy * box
-            store(flat, at, load4(flat, at) + across * rows[8 + dz])
-
-
-@_compile
-@no_type_check
-def _add_some(flat, box, begin, end, taps, first, rows):
-    """Add a voxel at the border: only those taps that are inside."""
-    ix, iy, iz = first
-    for dz in range(begin, end):
-        for dy in range(max(0, -iy), min(taps, box - iy)):
-            for dx in range(max(0, -ix), min(taps, box - ix)):
-                at = ((iz + dz) * box + iy + dy) * box + ix + dx
-                flat[at] += rows[dx] * (rows[4 + dy] * rows[8 + dz])
+def _copy(tile, taps, pitch, size, part, near, far, bottom, top, grid):
+    """The inner part of a tile into the thread's planes, and zeros around it."""
+    grid[bottom:near] = 0
+    grid[far:top] = 0
+    left, width = part[0, 0], part[1, 0] - part[0, 0]
+    flat = grid.reshape(-1)
+    for z in range(near, far):
+        grid[z] = 0
+        for y in range(part[0, 1], part[1, 1]):
+            to = (z * len(grid) + y) * len(grid) + left
+            at = (z - near + taps) * size + (y - part[0, 1] + taps) * pitch + taps
+            for x in range(0, width - LANES + 1, LANES):
+                store(flat, to + x, load16(tile, at + x))
+            for x in range(width - width % LANES, width):
+                flat[to + x] = tile[at + x]

@@ -13,20 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_flex3d.ops import _convection as kernels
+from napari_flex3d.ops.projection._numba.voxels import LANES
 from napari_flex3d.ops.splines import sharpen
 from napari_flex3d.ops.threads import on_threads
 
 Array = NDArray[Any]
-
-_STREAMS = 16
-"""Voxels one after another in a carried map are from so many parts of a plane: the taps of neighbours overlap, and to
-load a part of what has just been stored takes long."""
-
-_WEIGHTS = {
-    1: np.array([[1, 0, 0, 0], [-1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], np.float32),
-    3: np.array([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]], np.float32) / np.float32(6),
-}
-"""Weights of the taps by order: four polynomials of the place between two grid points, constants first."""
 
 
 def convect(
@@ -68,12 +59,12 @@ def convect(
     map back. It keeps the sum but may ring below zero by some percent, as any sharp interpolation does. The
     result does not depend on the number of threads.
     """
-    places = np.empty((len(values), 4), np.float32)
-    places[:, :3] = _to_grid(positions.detach().cpu().numpy(), box, pixel_size)
-    places[:, 3] = values.detach().cpu().numpy()
-    bounds = _room_for_bounds(len(places))
-    on_threads(kernels.bound, places.reshape(-1), bounds)
-    return torch.from_numpy(_pushed(places, bounds, box, order)).to(values.device)
+    density = np.ascontiguousarray(values.detach().cpu().numpy(), np.float32)
+    at, nowhere = np.arange(len(density)), np.zeros(len(density), np.int64)
+    places = _to_grid(positions.detach().cpu().numpy(), box, pixel_size)
+    voxels = _Tied.of(at, np.arange(4)[None], nowhere, places)
+    unit = np.vstack([np.zeros(3), np.eye(3)])  # places are their own coordinates in such a cell
+    return torch.from_numpy(voxels.pushed(density, unit, box, order)).to(values.device)
 
 
 @dataclass(frozen=True)
@@ -82,23 +73,16 @@ class CarriedVoxels:
 
     Parameters
     ----------
-    vertices, cells
-        The mesh at rest, Å (P, 3), and the four vertices of each cell (C, 4).
-    at, cell, weights
-        Of each voxel: place in the flat grid, cell, barycentric coordinates (N, 4).
+    vertices
+        Of the mesh at rest, Å (P, 3).
     box, pixel_size
         The grid; Å.
     """
 
     vertices: Array
-    cells: Array
-    at: Array
-    cell: Array
-    weights: Array
     box: int
     pixel_size: float
-    _rooms: list[Array] = field(default_factory=list, init=False, repr=False, compare=False)
-    """Where places are written: memory that is not asked for anew for every map, one for each thread that pushes."""
+    _tied: "_Tied"
 
     @classmethod
     def of(
@@ -110,21 +94,12 @@ class CarriedVoxels:
         cell: Integer[np.ndarray, " voxels"],
         weights: Float[np.ndarray, "voxels 4"],
     ) -> "CarriedVoxels":
-        """Voxels of a mask, of which cells and weights are given in the order of the grid."""
-        z = np.nonzero(mask)[0]
-        of_plane = np.bincount(z, minlength=len(mask))
-        in_plane = np.arange(len(z)) - (np.cumsum(of_plane) - of_plane)[z]
-        stream, step = np.divmod(in_plane, -(-of_plane // _STREAMS)[z])
-        order = np.lexsort((stream, step, z))
-        return cls(
-            vertices,
-            cells,
-            np.flatnonzero(mask)[order].astype(np.int32),
-            cell[order].astype(np.int32),
-            weights[order].astype(np.float32),
-            len(mask),
-            pixel_size,
-        )
+        """Voxels of a mask, of which cells and barycentric coordinates are given in the order of the grid."""
+        upwards = np.argsort(
+            vertices[cells, 2].mean(1)
+        )  # so that a thread can leave out most that it does not meet
+        tied = _Tied.of(np.flatnonzero(mask), cells[upwards], np.argsort(upwards)[cell], weights[:, 1:])
+        return cls(vertices, len(mask), pixel_size, tied)
 
     def pushed(
         self,
@@ -133,55 +108,65 @@ class CarriedVoxels:
         order: int,
     ) -> Float[np.ndarray, "box box box"]:
         """The density of these voxels where the vertices' displacements, Å, take them; `convect` says how."""
-        moved = np.zeros((len(self.vertices), 4), np.float32)
-        moved[:, :3] = _to_grid(self.vertices + displacements, self.box, self.pixel_size)
-        try:
-            places = self._rooms.pop()
-        except IndexError:
-            places = np.empty((len(self.at), 4), np.float32)
-        bounds = _room_for_bounds(len(self.at))
-        given = (
-            np.ascontiguousarray(density, np.float32).reshape(-1),
-            self.at,
-            self.cell,
-            self.weights.reshape(-1),
-            self.cells.reshape(-1),
-            moved.reshape(-1),
-        )
-        on_threads(kernels.move, *given, places.reshape(-1), bounds)
-        grid = _pushed(places, bounds, self.box, order)
-        self._rooms.append(places)
+        flat = np.ascontiguousarray(density, np.float32).reshape(-1)
+        moved = _to_grid(self.vertices + displacements, self.box, self.pixel_size)
+        return self._tied.pushed(flat, moved, self.box, order)
+
+
+@dataclass(frozen=True)
+class _Tied:
+    """Voxels in the order of their cells.
+
+    Parameters
+    ----------
+    at
+        Index (N) of each voxel's value.
+    cells, offsets
+        The four vertices of each cell (C, 4), its first voxel, and the number of voxels (C + 1).
+    firsts
+        The cell of each block's first voxel.
+    shares
+        Barycentric coordinates (3, N and a few more) to the second, third and fourth vertex.
+    """
+
+    at: Array
+    cells: Array
+    offsets: Array
+    firsts: Array
+    shares: Array
+    _rooms: list[Array] = field(default_factory=list, init=False, repr=False, compare=False)
+    """Memory for tiles that is not asked for anew for every map, one for each thread that pushes."""
+
+    @classmethod
+    def of(cls, at: Array, cells: Array, cell: Array, shares: Array) -> "_Tied":
+        order = np.argsort(cell, kind="stable")
+        offsets = np.searchsorted(cell[order], np.arange(len(cells) + 1))
+        firsts = np.searchsorted(offsets, np.arange(0, len(at), kernels.BLOCK), side="right") - 1
+        padded = np.zeros((3, len(at) + LANES), np.float32)
+        padded[:, : len(at)] = shares[order].T
+        return cls(at[order].astype(np.int32), np.ascontiguousarray(cells), offsets, firsts, padded)
+
+    def pushed(self, density: Array, moved: Array, box: int, order: int) -> Array:
+        """Grid of values of the flat density where the vertices, in grid points, take them."""
+        if order not in (1, 3):
+            raise ValueError(f"order = {order}: must be 1 (trilinear) or 3 (tricubic)")
+        taps, threads = order + 1, torch.get_num_threads()
+        bounds = np.empty((len(self.firsts), 2, 3), np.float32)
+        mesh = moved.astype(np.float32), self.cells, self.offsets, self.firsts, self.shares
+        on_threads(kernels.bound, mesh, bounds)
+        part, planes = kernels.share_out(bounds, box, taps, threads)
+        needed = kernels.room_for(part, taps, threads)
+        room = self._rooms.pop() if self._rooms else np.empty(0, np.float32)
+        if len(room) < needed:
+            room = np.empty(needed, np.float32)
+        grid = np.empty((box, box, box), np.float32)
+        on_threads(kernels.spread, grid, room, density, self.at, mesh, bounds, part, planes, taps)
+        self._rooms.append(room)
+        if order == 3:
+            sharpen(grid, part[0, ::-1], part[1, ::-1])
         return grid
 
 
 def _to_grid(positions: Array, box: int, pixel_size: float) -> Array:
-    """Å to grid points; one more, so that truncating to integers is rounding down."""
-    return positions * (1 / pixel_size) + (box // 2 + 1)
-
-
-def _room_for_bounds(voxels: int) -> Array:
-    return np.empty((-(-voxels // kernels.BLOCK), 2, 4), np.float32)
-
-
-def _pushed(places: Array, bounds: Array, box: int, order: int) -> Array:
-    """Grid of voxels at places (x, y, z, value), of which every block's least and greatest numbers are given."""
-    if order not in _WEIGHTS:
-        raise ValueError(f"order = {order}: must be 1 (trilinear) or 3 (tricubic)")
-    grid = np.empty((box, box, box), np.float32)
-    weights = _WEIGHTS[order].reshape(-1)
-    taps = order + 1
-    on_threads(
-        kernels.spread,
-        grid.reshape(-1),
-        places.reshape(-1),
-        bounds,
-        kernels.cuts(bounds, box, torch.get_num_threads()),
-        box,
-        weights,
-        taps,
-    )
-    if order == 3 and len(bounds):
-        first = np.clip(np.floor(bounds[:, 0, 2::-1].min(0)) - taps // 2, 0, box).astype(int)
-        last = np.clip(np.floor(bounds[:, 1, 2::-1].max(0)) + taps // 2, 0, box).astype(int)
-        sharpen(grid, first, last)
-    return grid
+    """Å to grid points."""
+    return positions * (1 / pixel_size) + box // 2
