@@ -1,6 +1,7 @@
 """The Mesh dock in a real window: painting, proposals, joints, a motion to try, and the job that is built of it."""
 
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -301,6 +302,26 @@ def test_a_segment_is_dragged_with_the_mouse(qtbot, dock):
             break
     assert bench.trial.held in (1, 2)
     qtbot.waitUntil(lambda: np.abs(bench.trial.displacements).max() > 1, timeout=LONG)
+
+
+def test_a_drag_too_quick_for_vispy_ends_where_the_mouse_was_let_go(qtbot, dock):
+    bench, viewer = dock.bench, dock.session.viewer
+    drafted(qtbot, dock, lambda: click(bench.solid_button))
+    click(bench.try_button)
+    event = SimpleNamespace(
+        position=np.zeros(3),
+        view_direction=np.array([1.0, 0, 0]),
+        modifiers=(),
+        type="mouse_press",
+        handled=False,
+    )
+    bench.trial.painting.voxel_under = lambda event: np.argwhere(bench.trial._cell_index >= 0)[0]
+    held = bench.trial.drag(viewer, event)
+    next(held)
+    event.type, event.position = "mouse_release", np.array([0, 12.0, 0])  # z y x, Å; no move was delivered
+    with qtbot.waitSignal(bench.trial.moved, timeout=LONG):
+        assert next(held, "over") == "over"
+    assert np.abs(bench.trial.displacements[:, 1]).max() == pytest.approx(12, abs=0.1)
 
 
 def test_the_design_is_written_for_other_programs(qtbot, dock, tmp_path):

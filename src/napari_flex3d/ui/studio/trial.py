@@ -64,12 +64,13 @@ class Trial(QObject):
         start, turns = np.array(event.position), "Control" in event.modifiers
         self.hold(int(self.mesh.segment[cell]))
         with camera_held(viewer):
-            yield
-            while event.type == "mouse_move":
+            while (
+                event.type != "mouse_release"
+            ):  # it counts as a move: of quick ones vispy drops all but one in 10 ms
+                yield
                 way = (np.array(event.position) - start)[::-1]  # x y z, Å
                 view = np.array(event.view_direction)[::-1]
                 self.move(np.zeros(3), _turn(way, view)) if turns else self.move(way)
-                yield
 
     def hold(self, segment: int) -> None:
         """Take a segment into the hand; it goes on from where it is if it was held before."""
