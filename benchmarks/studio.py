@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_flex3d.io.mrc import write_map
 from napari_flex3d.mesh import MeshParams
+from napari_flex3d.ui.canvas_context import CanvasContext
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.studio.design import PAUSE
 from napari_flex3d.ui.studio.workbench import Workbench
@@ -73,6 +74,7 @@ def main() -> None:
     mask, _, density = painted(given.box, 6)
     viewer = napari.Viewer(ndisplay=3)
     session = Session(viewer)
+    CanvasContext.keep(viewer, viewer.window._qt_window)
     print(
         f"box {given.box}, {mask.sum()} voxels, load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores; ms by clock"
     )

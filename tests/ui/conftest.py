@@ -33,6 +33,7 @@ from napari_flex3d.mesh import TetMesh, regular_mesh
 from napari_flex3d.model import FlexModel, FlowGenerator, save_model
 from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
 from napari_flex3d.progress import Progress
+from napari_flex3d.ui.canvas_context import CanvasContext
 from napari_flex3d.ui.session import Session
 
 BOX, PIXEL_SIZE = 32, 4.0
@@ -313,6 +314,7 @@ def _left(threads: set[threading.Thread], windows: set[int]) -> list[Any]:
 def one_viewer(qapp: QApplication) -> Iterator[Any]:
     """One shown window for all tests: making and closing one takes seconds."""
     viewer = napari.Viewer(show=True)
+    CanvasContext.keep(viewer, viewer.window._qt_window)  # docks see to it, but not every test opens one
     yield viewer
     viewer.close()
 

@@ -9,6 +9,7 @@ from npe2 import PluginManifest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QWidget
 
 from napari_flex3d.ui import view
+from napari_flex3d.ui.layers import FILE_KEY
 from napari_flex3d.ui.plugin import DOCKS
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.settings import FIRST, Settings
@@ -87,6 +88,22 @@ def test_the_menu_opens_all_docks_once(qtbot, viewer, toy_session):
         assert view.Docks.of(viewer) is session.docks
     finally:
         Session.of(viewer).end()
+
+
+def test_docks_that_were_closed_stay_closed_when_particles_are_dropped(qtbot, viewer, toy_session, toy_jobs):
+    session = Session.of(viewer)
+    docks, dropped = view.Docks.of(viewer), []
+    session.file_dropped.connect(lambda kind, _: dropped.append(kind))
+    viewer.window.remove_dock_widget("all")
+    QApplication.processEvents()
+    path = str(toy_jobs["prep"].parent / "particles.star")
+    layer = viewer.add_image(np.zeros((2, 2)), metadata={FILE_KEY: path})
+    assert not docks.is_there
+    assert dropped == ["particles"]
+    session.end()
+    viewer.layers.remove(layer)
+    viewer.add_image(np.zeros((2, 2)), metadata={FILE_KEY: path})
+    assert dropped == ["particles"]  # it has let the viewer go
 
 
 def nameless(widget: QWidget) -> list[str]:

@@ -17,6 +17,7 @@ from napari_flex3d.jobs import Job, input_of, read_job
 from napari_flex3d.params import Params
 from napari_flex3d.stages import STAGES, Stage
 from napari_flex3d.stages import run as driven
+from napari_flex3d.ui.canvas_context import CanvasContext
 from napari_flex3d.ui.closing import CloseQuestion
 from napari_flex3d.ui.grid import Grid
 from napari_flex3d.ui.keys import Key, Keys
@@ -149,11 +150,12 @@ class Session(QObject):
         worker.start()
 
     def attach(self, window: QWidget | None) -> None:
-        """End with this window."""
+        """End with this window, and look after it."""
         if window is not None and id(window) not in self._windows:
             self._windows.add(id(window))
             window.destroyed.connect(self.end)
             window.installEventFilter(CloseQuestion(self, window))
+            CanvasContext.keep(self.viewer, window)
 
     def end(self) -> None:
         """Stop what runs, and forget the viewer."""
@@ -166,6 +168,7 @@ class Session(QObject):
             self.run.stop()
         self.ending.emit()
         self.keys.release()
+        self.viewer.layers.events.inserted.disconnect(self._on_layer)
         self.model = self.viewer = None
         for key in [key for key, session in _sessions.items() if session is self]:
             del _sessions[key]

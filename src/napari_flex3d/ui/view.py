@@ -64,8 +64,8 @@ class Docks:
         window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         with contextlib.suppress(AttributeError):
             window.resizeDocks([self._frames["Data"]], [WIDTH + 20], Qt.Orientation.Horizontal)
-        session.want_monitor.connect(self.open_monitor)
-        session.file_dropped.connect(lambda kind, _: self.select("Data") if kind == "particles" else None)
+        session.want_monitor.connect(lambda: self.open_monitor() if session.docks is self else None)
+        session.file_dropped.connect(lambda kind, _: self._on_file(kind))
         self.open_strip("Help")
         self.open_strip("Jobs")
         self.select("Data")
@@ -78,9 +78,18 @@ class Docks:
         )  # a plugin's command gets a proxy, and Qt no frames from it
         session = Session.of(viewer)
         known = session.docks
-        if known is None or known.widgets["Data"].parent() is None:
+        if known is None or not known.is_there:
             return Docks(viewer, session)
         return known
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the docks are in the window; a person may have closed them."""
+        return self.widgets["Data"].parent() is not None
+
+    def _on_file(self, kind: str) -> None:
+        if kind == "particles" and self.is_there:
+            self.select("Data")
 
     def select(self, name: str) -> None:
         """Bring a tab to the front."""
