@@ -3,8 +3,8 @@
     xvfb-run -a -s "-screen 0 1366x768x24" python benchmarks/window.py [--data ../shared/data/groel] [--epochs 16]
 
 Trains in the window, through its buttons. A 10 ms timer tells how late the event loop is. After odd epochs all is
-refreshed from the new checkpoint, as it is for a person (curves, density of the latents, canonical map, motion played
-for a tenth of the epoch); after even ones nothing is. The training's own times of the two kinds of epochs, taken from
+refreshed from the new checkpoint, as it is for a person (curves, density of the latents, canonical map, and the motion
+frame by frame); after even ones nothing is. The training's own times of the two kinds of epochs, taken from
 its checkpoints, tell what watching costs. Epochs that train on smaller boxes are left out.
 """
 
@@ -69,6 +69,7 @@ def _measure(docks: view.Docks, epochs: int) -> None:
     for timer in (session._timer, monitor._timer):
         timer.timeout.disconnect()  # what they do is done after odd epochs only
     late, watched = [], []
+    preview = train.preview
     train.panel.start_button.click()
     folder = session.run_folder
     view._wait(lambda: (folder / "latest").is_file(), seconds=600)
@@ -83,6 +84,7 @@ def _measure(docks: view.Docks, epochs: int) -> None:
         newest = int((folder / "latest").read_text().split("-")[1])
         if newest > len(watched):
             watched.extend([newest % 2 == 1] * (newest - len(watched)))
+            preview.set_on(watched[-1])
             if watched[-1]:
                 session.follow()
                 monitor.redraw()

@@ -164,6 +164,27 @@ def test_curves_and_map_follow_a_training_that_runs(qtbot, session, train):
     assert "done" in monitor.title.text()
 
 
+def test_the_map_moves_while_a_training_runs_and_is_back_after_it(qtbot, session, train):
+    opened(qtbot, session, ExploreDock)
+    preview, explorer = train.preview, session.explorer
+    drawn = []
+    explorer.live.frames.shown.connect(lambda *_: drawn.append(session.viewer.layers[SURFACE].drawn_vertices))
+    train.panel.form.fill({"epochs": 40, "seconds": 2.0})
+    train.panel.start()
+    qtbot.waitUntil(lambda: preview.frames > 1, timeout=LONG)
+    assert np.abs(drawn[-1] - drawn[0]).max() > 0
+    np.testing.assert_array_equal(explorer.latent, 0)  # where the person is, nothing has changed
+    train.preview_box.setChecked(False)
+    qtbot.waitUntil(lambda: explorer.live.frames.is_idle, timeout=LONG)
+    assert preview.frames == 0
+    with qtbot.waitSignal(session.run_ended, timeout=LONG):
+        session.stop()
+    layer = session.viewer.layers[SURFACE]
+    moved, _ = explorer.live.surface._moved(explorer.model.displacements(explorer.latent))
+    np.testing.assert_allclose(layer.vertices, explorer.subject.grid.indices(moved), atol=1e-4)
+    train.preview_box.setChecked(True)
+
+
 def test_the_monitor_draws_a_reconstruction(qtbot, session, toy_jobs):
     monitor = Monitor(session)
     qtbot.addWidget(monitor)

@@ -1,6 +1,5 @@
-"""The motion on the canvas while a training goes on: once along it after every epoch."""
+"""The motion on the canvas while a training goes on: frame by frame, as few as the training hardly notices."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -8,15 +7,20 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_flex3d.ui.session import Session
 
-SHARE = 0.1
-"""Share of an epoch's time that the motion is played at most: drawing takes time from the training."""
+SHARE = 0.02
+"""Share of the time that frames are drawn at most: drawing takes the processor from the training."""
 
-SHORTEST, LONGEST = 1.0, 4.0
-"""Seconds below which nothing can be seen of a motion, and after which it repeats itself."""
+QUICKEST = 100
+"""Milliseconds between two frames, where drawing costs nothing."""
+
+STEP = 1 / 24
+"""Part of the way to and fro that one frame goes on."""
 
 
 class Preview(QObject):
-    """Plays the motion of each new checkpoint of the training that runs, for a part of its epoch.
+    """Moves the map of the training that runs, a frame at a time, each after a wait that its cost has earned.
+
+    The latent of the person stays where it is: as soon as it is moved, the map is there again.
 
     Parameters
     ----------
@@ -28,14 +32,16 @@ class Preview(QObject):
         super().__init__(session)
         self.session = session
         self.is_on = bool(session.settings["preview"])
-        self._model_at = float("inf")  # of the first one nobody knows how long its epoch took
-        self._before: np.ndarray | None = None
-        self._end = QTimer(self)
-        self._end.setSingleShot(True)
-        self._end.timeout.connect(self._stop)
+        self.frames = 0
+        self._phase = 0.0
+        self._is_ours = False
+        self._next = QTimer(self)
+        self._next.setSingleShot(True)
+        self._next.timeout.connect(self._draw)
         session.explorer.model_taken.connect(self._on_model)
-        session.run_ended.connect(self._on_end)
-        session.ending.connect(self._end.stop)
+        session.explorer.live.frames.shown.connect(self._on_frame)
+        session.run_ended.connect(lambda *_: self._stop())
+        session.ending.connect(self._next.stop)
 
     @staticmethod
     def of(session: Session) -> "Preview":
@@ -43,31 +49,41 @@ class Preview(QObject):
         return session.findChild(Preview) or Preview(session)
 
     def set_on(self, on: bool) -> None:
-        """Play after every epoch, or not."""
+        """Move the map, or not."""
         self.is_on = self.session.settings["preview"] = on
-        if not on:
+        if on:
+            self._on_model(None)
+        else:
             self._stop()
 
     def _on_model(self, model: Any) -> None:
-        session, now = self.session, time.monotonic()
-        epoch, self._model_at = now - self._model_at, now
-        if not (self.is_on and session.is_running and session.run_stage == "train"):
-            return
-        explorer = session.explorer
-        seconds = min(SHARE * epoch, LONGEST)
-        if seconds < SHORTEST or explorer.player.is_playing:  # whoever plays by hand is left alone
-            return
-        self._before = explorer.latent.copy()
-        explorer.play(True)
-        self._end.start(round(1000 * seconds))
+        """A checkpoint is on show: at least one frame shows how it moves."""
+        session = self.session
+        if self.is_on and session.model is not None and session.is_running and session.run_stage == "train":
+            self._next.start(QUICKEST)
 
-    def _on_end(self, stage: str, outcome: str, result: object) -> None:
-        self._stop()
+    def _draw(self) -> None:
+        explorer = self.session.explorer
+        course, live = explorer.player.course, explorer.live
+        if course is None or live.is_behind or explorer.is_held or not live.frames.is_idle:
+            self._next.start(round(QUICKEST / SHARE))  # whoever steers by hand is left alone
+            return
+        self._phase = (self._phase + STEP) % 1
+        self._is_ours = True
+        live.glance(course.at(0.5 - 0.5 * float(np.cos(2 * np.pi * self._phase)), explorer.latent))
+
+    def _on_frame(self, own: float, took: float) -> None:
+        """Wait as long as the frame has earned, ms."""
+        if self._is_ours:
+            self._is_ours = False
+            self.frames += 1
+            self._next.start(round(max(took / SHARE, QUICKEST)))
 
     def _stop(self) -> None:
-        """End the motion, and go back to where the person was."""
-        if self._before is not None:
-            before, self._before = self._before, None
-            self._end.stop()
-            self.session.explorer.play(False)
-            self.session.explorer.go_to(before)
+        """End the motion, and go back to where the person is."""
+        self._next.stop()
+        self._is_ours = False
+        if self.frames:
+            self.frames = 0
+            self.session.explorer.live.move()
+            self.session.explorer.settle()

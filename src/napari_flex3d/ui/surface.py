@@ -65,6 +65,7 @@ class FlexSurface(Surface):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.drawn_vertices: np.ndarray = self.vertices
+        self._is_settled = True
         self._tint = (0.0, 0.0, 0.0, 0.0)
         self.events.add(moved=Event, tint=Event, drawn=Event)
 
@@ -91,19 +92,22 @@ class FlexSurface(Surface):
         """
         if values is not None:
             self._vertex_values = values
-        self.drawn_vertices = vertices
+        self.drawn_vertices, self._is_settled = vertices, False
         if REGISTERED:
             self.events.moved()
         else:
             self.settle()
 
     def settle(self) -> None:
-        """Take the drawn positions as the layer's data."""
+        """Take the drawn positions as the layer's data, if they are not."""
+        if self._is_settled:
+            return
+        self._is_settled = True
         self.data = (self.drawn_vertices, self.faces, self.vertex_values)
 
     def reshape(self, vertices: np.ndarray, faces: np.ndarray, values: np.ndarray) -> None:
         """Show another surface, with other faces."""
-        self.drawn_vertices = vertices
+        self.drawn_vertices, self._is_settled = vertices, True
         self.data = (vertices, faces, values)
 
 

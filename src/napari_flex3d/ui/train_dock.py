@@ -26,10 +26,10 @@ class TrainDock(StageDock):
     def __init__(self, session: Session) -> None:
         intro = "Learn every particle's latent, the motion and the canonical map. Explore follows it."
         super().__init__(session, "train", "Start training", intro)
-        self.preview_box = QCheckBox("Move the map after every epoch")
+        self.preview_box = QCheckBox("Move the map while training")
         self.preview_box.setToolTip(
-            "<qt>Play the motion once after every epoch, for a tenth of its time. The map itself is always that of the "
-            "newest epoch.</qt>"
+            "<qt>Show the motion, frame by frame, so slowly that the training hardly notices. The map itself is always "
+            "that of the newest epoch.</qt>"
         )
         self.preview = Preview.of(session)
         self.preview_box.setChecked(self.preview.is_on)

@@ -183,6 +183,11 @@ class Explorer(QObject):
         self.live.move()
         self.latent_changed.emit(self.latent)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the latent is being moved, by hand or by playing."""
+        return self.player.is_playing or self._rest.isActive()
+
     def go_to_mean(self) -> None:
         """Show the mean latent of the particles."""
         if self.model is not None:

@@ -61,6 +61,7 @@ class LiveMap(QObject):
         self._viewer, self._state = viewer, state
         self._kind: Kind = "surface"
         self._is_behind = self._is_moving = False
+        self._glance: np.ndarray | None = None
         self.shown: Shown = "surface"
         self.frames = Frames(self._draw, self)
         self.frames.shown.connect(self._on_frame)
@@ -104,7 +105,12 @@ class LiveMap(QObject):
 
     def move(self) -> None:
         """Draw the latent as it is now: at once if nothing is being drawn, else as soon as that is over."""
-        self._is_moving = True
+        self._is_moving, self._glance = True, None
+        self.frames.want()
+
+    def glance(self, latent: np.ndarray) -> None:
+        """Draw the surface once at another latent (K); the next move is from where the map was."""
+        self._glance = latent
         self.frames.want()
 
     def settle(self) -> None:
@@ -168,6 +174,8 @@ class LiveMap(QObject):
         kind: Kind = (
             "surface" if self.shown == "surface" else self.pace.choose() if self._is_moving else "full"
         )
+        if self._glance is not None:
+            kind, latent, self._glance = "surface", self._glance, None
         moved = model.displacements(latent)
         self.surface.move(moved, subject, contour, support.lack)
         for follower in self.followers:
