@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_flex3d.io.cs.container import read_fields
 from napari_flex3d.io.cs.rows import write_fields
 from napari_flex3d.io.star import read_star
 from napari_flex3d.ui.explore import ExploreDock, export_panel, selection
@@ -59,6 +60,27 @@ def test_the_chosen_particles_go_into_a_file_with_all_their_columns(
     colors.hidePopup()
     colors.setCurrentText("rlnUserColumn")
     qtbot.waitUntil(lambda: dock.scatter_panel.color_box.scale.isVisibleTo(dock), timeout=30_000)
+
+
+def test_the_chosen_particles_go_into_a_cs_file_where_they_came_from_one(
+    qtbot, monkeypatch, session, run_toys, tmp_path
+):
+    jobs = run_toys(tmp_path / "toys", "train", epochs=1)
+    write_fields(jobs["prep"].parent / "particles.cs", {"uid": np.arange(24, dtype=np.uint64)})
+    record = jobs["prep"] / "job.json"
+    record.write_text(record.read_text().replace("particles.star", "particles.cs"))
+    dock = ExploreDock(session)
+    session.viewer.window.add_dock_widget(dock, name="Explore")
+    with qtbot.waitSignal(session.explorer.model_taken, timeout=30_000):
+        session.open(jobs["train"])
+    give_latents(jobs["train"], session.model)
+    dock.scatter.box.outlined.emit(np.array([[0.2, -3.0], [3.0, -3.0], [3.0, 3.0], [0.2, 3.0]]))
+    panel, out = dock.selection_panel, tmp_path / "right.cs"
+    answer(monkeypatch, selection, out)
+    with qtbot.waitSignal(panel.saved, timeout=30_000):
+        panel.save_button.click()
+    np.testing.assert_array_equal(read_fields(out)["uid"], np.flatnonzero(session.model.latents[:, 0] > 0.2))
+    assert "joined by uid" in dock.state.text()
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "gif"])
