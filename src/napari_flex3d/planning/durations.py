@@ -20,6 +20,9 @@ LAST_VISIT = 0.4
 ITERATIONS = 2
 """Iterations that a half-map usually needs before one gains next to nothing; each is a pass over its particles."""
 
+ITERATIONS_OF_ONE = 3
+"""The same with the motion where all particles share one deformation, a worse guide: from 2 where little moves to 5."""
+
 BESIDES = 1.7
 """Passes over the particles besides: the first gradient, and the weights of those that share a deformation."""
 
@@ -44,15 +47,15 @@ class TrainingPace:
         Seconds a particle in each of these.
     look
         Seconds a particle of the search for motions; 0 where the start is random or given.
-    scans
-        Whether the strength of rigidity is looked for first.
+    scan
+        Seconds a particle of a short training at one strength of rigidity; 0 where none is looked for.
     """
 
     set_up: float
     begun: dict[int, float]
     visit: dict[int, float]
     look: float = 0.0
-    scans: bool = False
+    scan: float = 0.0
 
     def seconds(self, epochs: int, train: int, held_out: int, extra: int = 0) -> float:
         """Duration of a training on so many particles, some more of which are held out."""
@@ -62,10 +65,8 @@ class TrainingPace:
         begun = sum(self.begun[min(shown, key=lambda s: abs(s - e))] for e in changes)
         passes = float(visits.sum()) * (train + HELD_OUT_VISIT * held_out)
         passes += self.look * min(train, motions.PARTICLES)
-        if self.scans:
-            early = np.interp(np.arange(rigidity.EPOCHS), shown, [self.visit[e] for e in shown])
-            visited = min(train, rigidity.PARTICLES) * (1 + rigidity.JUDGES * (HELD_OUT_VISIT - 1))
-            passes += len(rigidity.STRENGTHS) * visited * float(early.sum())
+        visited = min(train, rigidity.PARTICLES) * (1 + rigidity.JUDGES * (HELD_OUT_VISIT - 1))
+        passes += len(rigidity.STRENGTHS) * visited * self.scan
         return START + self.set_up + begun + passes + LAST_VISIT * train * float(visits[-1])
 
 
@@ -90,9 +91,11 @@ class ReconstructionPace:
 
     def seconds(self, particles: int, groups: int, max_iterations: int, *, rigid_twin: bool) -> float:
         """Duration of both half-maps, in which so many groups share deformations, and of the twin's two."""
-        iterations = min(ITERATIONS, max_iterations)
         seconds = START
-        for visit, shared in ((self.flexible, groups), (self.rigid, 1))[: 1 + rigid_twin]:
+        moving = ITERATIONS if groups > 1 else ITERATIONS_OF_ONE
+        both = (self.flexible, groups, moving), (self.rigid, 1, ITERATIONS)
+        for visit, shared, usual in both[: 1 + rigid_twin]:
+            iterations = min(usual, max_iterations)
             seconds += (iterations + BESIDES) * particles * visit
             seconds += 2 * iterations * INNER * self.product * math.ceil(shared / self.threads)
         return seconds

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_flex3d.fit import Fit, Setup, at_rest, begin, fit, motions, set_up
+from napari_flex3d.fit import Fit, Setup, at_rest, begin, fit, motions, rigidity, set_up
 from napari_flex3d.fit.covariance import expectation_maximisation
 from napari_flex3d.fit.state import Rest
 from napari_flex3d.io.mrc import read_map
@@ -54,7 +54,16 @@ def of_training(
     finds = params.start == "motions" and params.initial_latents is None and params.continue_from is None
     look = _look(setup, rest) if finds else 0.0
     scans = params.rigidity == "auto" and params.continue_from is None
-    return TrainingPace(took, begun, visit, look, scans), len(setup.train), int(setup.held_out.sum())
+    scan = _scan(setup, state) if scans else 0.0
+    return TrainingPace(took, begun, visit, look, scan), len(setup.train), int(setup.held_out.sum())
+
+
+def _scan(setup: Setup, state: Fit) -> float:
+    """Seconds a particle of a short training at one strength of rigidity, whose epochs are all early ones."""
+    coarse = setup.decided(epochs=max(setup.params.epochs, 3 * rigidity.EPOCHS))
+    shown = (0, 1, rigidity.EPOCHS - 1)
+    visit = [_timed_epoch(coarse, state, epoch)[1] for epoch in shown]
+    return float(np.interp(np.arange(rigidity.EPOCHS), shown, visit).sum())
 
 
 def _look(setup: Setup, rest: Rest) -> float:
