@@ -75,7 +75,7 @@ class Curves(pg.PlotWidget):
             self.getAxis(side).setPen(INK)
             self.getAxis(side).setTextPen(INK)
             self.getAxis(side).enableAutoSIPrefix(False)  # "(x0.001)" has no room in a strip
-            self.setLabel(side, title)
+            self.setLabel(side, title, color=INK, **{"font-size": "7pt"})  # a strip has no room for more
         self.lines: dict[str, pg.PlotDataItem] = {}
         self._names: list[str] = []
 
