@@ -142,7 +142,7 @@ def test_a_dock_that_is_opened_again_shows_the_running_job(qtbot, session, train
 def test_curves_and_map_follow_a_training_that_runs(qtbot, session, train):
     monitor, explore = Monitor(session), opened(qtbot, session, ExploreDock)
     session.viewer.window.add_dock_widget(monitor, area="bottom")
-    train.panel.form.fill({"epochs": 3, "seconds": 1.5})
+    train.panel.form.fill({"epochs": 3, "seconds": 5.0})  # the first model may have to load torch
     taken = []
     session.explorer.model_taken.connect(taken.append)
     with qtbot.waitSignal(session.run_ended, timeout=LONG):
