@@ -91,7 +91,10 @@ def test_a_movie_shows_the_motion_and_leaves_everything_as_it_was(
     answer(monkeypatch, export_panel, out)
     session.explorer.go_to(np.array([0.2, 0.1]))
     on_screen()
-    angles, zoom = session.viewer.scene.camera.angles, session.viewer.scene.camera.zoom
+    angles, zoom = (
+        getattr(session.viewer, "scene", session.viewer).camera.angles,
+        getattr(session.viewer, "scene", session.viewer).camera.zoom,
+    )
     panel.frames_box.setValue(6)
     panel.camera_box.setCurrentText("one turn")
     with qtbot.waitSignal(panel.movie.ended, timeout=120_000):
@@ -99,8 +102,10 @@ def test_a_movie_shows_the_motion_and_leaves_everything_as_it_was(
         assert panel.movie_button.text() == "Stop"
     assert panel.movie_button.text() == "Save…"
     assert session.explorer.latent == pytest.approx([0.2, 0.1])
-    np.testing.assert_allclose(session.viewer.scene.camera.angles, angles, atol=1e-3)
-    assert session.viewer.scene.camera.zoom == pytest.approx(zoom)
+    np.testing.assert_allclose(
+        getattr(session.viewer, "scene", session.viewer).camera.angles, angles, atol=1e-3
+    )
+    assert getattr(session.viewer, "scene", session.viewer).camera.zoom == pytest.approx(zoom)
     frames = read_movie(out, session.viewer.screenshot(flash=False).shape)
     assert len(frames) == 6
     differences = [np.abs(a - b).mean() for a, b in pairwise(frames)]
