@@ -16,7 +16,7 @@ from napari_flex3d.io.star import read_star
 from napari_flex3d.mesh import MeshParams, TetMesh
 from napari_flex3d.model import load_model
 from napari_flex3d.motions import train_mask
-from napari_flex3d.ops.rotations import from_euler, to_euler
+from napari_flex3d.ops.rotations import from_euler, from_rotvec, to_euler
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
 from napari_flex3d.select import select
@@ -154,8 +154,7 @@ def test_latents_of_copies_are_given_back_and_taken_again(trimer, tmp_path, kind
         assert len(np.unique(rows["uid"])) == 180
         assert (rows["sym_expand/src_uid"] == np.repeat(columns["uid"], 3)).all()
         assert (np.load(tmp_path / "chosen.cs")["sym_expand/idx"] == 1).all()
-        pose = Rotation.from_rotvec(rows["alignments3D/pose"]).as_matrix()
-        assert_allclose(pose, particles.table.rotation, atol=1e-5)
+        assert_allclose(from_rotvec(rows["alignments3D/pose"]), particles.table.rotation, atol=1e-5)
 
 
 def test_a_map_without_the_symmetry_is_refused(sample, trimer, tmp_path):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from napari_flex3d.io.columns import formatted
 from napari_flex3d.io.copies import SOURCE_UID, copy_numbers
@@ -23,6 +22,7 @@ from napari_flex3d.io.star_copy import copy_rows
 from napari_flex3d.io.table import ParticleTable
 from napari_flex3d.jobs import input_of
 from napari_flex3d.model import FlexModel
+from napari_flex3d.ops.rotations import to_rotvec
 
 _OLD_POSE = (*ANGLES, "rlnOriginX", "rlnOriginY")
 _OURS = r"flex3dLatent(Sd)?\d+"
@@ -88,7 +88,7 @@ def _of_copies(table: ParticleTable) -> tuple[NDArray[np.uint64] | None, Fields]
     if copy is None:
         return None, {}
     source = np.fromiter(map(int, table.columns[SOURCE_UID]), np.uint64, len(table))
-    pose = Rotation.from_matrix(table.rotation).as_rotvec().astype("<f4")
+    pose = to_rotvec(table.rotation).astype("<f4")
     return source, {
         "alignments3D/pose": pose,
         "sym_expand/idx": copy.astype("<u4"),

@@ -42,3 +42,9 @@ def from_rotvec(pose: Float[ndarray, "*batch 3"]) -> Float[ndarray, "*batch 3 3"
     """Rotation matrices of CryoSPARC's poses, which take the particle's frame to the map's: the inverse of ours."""
     flat = Rotation.from_rotvec(pose.reshape(-1, 3)).inv().as_matrix()
     return flat.reshape(*pose.shape[:-1], 3, 3)
+
+
+def to_rotvec(rotation: Float[ndarray, "*batch 3 3"]) -> Float[ndarray, "*batch 3"]:
+    """CryoSPARC's poses of rotation matrices: the inverse of `from_rotvec`."""
+    flat = Rotation.from_matrix(rotation.reshape(-1, 3, 3)).inv().as_rotvec()
+    return flat.reshape(*rotation.shape[:-2], 3)
