@@ -114,7 +114,7 @@ def test_a_narrow_prior_holds_poses(wrong):
 
 @pytest.mark.filterwarnings("ignore::napari_flex3d.io.errors.InputWarning")
 def test_polished_poses_are_given_back_and_used(wrong, tmp_path):
-    """``polished.star`` has them as another program would read them; reconstruct takes them."""
+    """All tables have them as another program would read them; reconstruct takes them."""
     _, setup, _ = wrong
     mesh = setup.params.mesh
     params = TrainParams(mesh=mesh, latent_dims=1, rigidity=2.0, epochs=1, polish_poses=True)
@@ -122,9 +122,17 @@ def test_polished_poses_are_given_back_and_used(wrong, tmp_path):
     with np.load(tmp_path / "train" / "poses.npz") as off:
         expected = Particles.open(mesh.parent / "prep").posed(off["turn"], off["shift"])
         assert np.abs(off["turn"]).max() > 1e-3
-    star = read_particles(tmp_path / "train" / "polished.star", check=False)
-    assert_allclose(star.rotation, expected.table.rotation, atol=1e-6)
-    assert_allclose(star.shift, expected.table.shift, atol=1e-5)
+    for name in ("polished.star", "latents.star"):
+        star = read_particles(tmp_path / "train" / name, check=False)
+        assert_allclose(star.rotation, expected.table.rotation, atol=1e-6)
+        assert_allclose(star.shift, expected.table.shift, atol=1e-5)
+    dataset = np.load(tmp_path / "train" / "latents.cs")
+    pose = Rotation.from_rotvec(dataset["alignments3D/pose"]).inv()  # CryoSPARC's are from image to map
+    assert_allclose(pose.as_matrix(), expected.table.rotation, atol=1e-6)
+    shift = dataset["alignments3D/shift"] * dataset["alignments3D/psize_A"][:, None]
+    assert_allclose(shift, expected.table.shift, atol=1e-5)
+    table = np.genfromtxt(tmp_path / "train" / "latents.csv", delimiter=",", names=True)
+    assert_allclose(table["rlnOriginYAngst"], expected.table.shift[:, 1], atol=1e-5)
     case = _case(tmp_path / "train", mesh, mesh.parent / "prep")
     assert_allclose(case.particles.rotation, expected.rotation, atol=1e-6)
     assert_allclose(case.particles.shift, expected.shift, atol=1e-6)
@@ -149,12 +157,11 @@ def test_poses_of_a_moving_particle_become_better(tmp_path):
     stages.build_mesh(MeshParams(prep=prep, cells=10), mesh)
     stages.train_model(TrainParams(mesh=mesh, latent_dims=1, epochs=8, polish_poses=True), out)
     given, truth = Particles.open(prep), np.load(sample.truth)
-    with np.load(out / "poses.npz") as off:
-        polished = given.posed(off["turn"], off["shift"])
+    polished = read_particles(out / "latents.star", check=False)
     angles, shifts = [], []
-    for particles in (given, polished):
-        turn = particles.table.rotation @ truth["rotation"].transpose(0, 2, 1)
+    for table in (given.table, polished):
+        turn = table.rotation @ truth["rotation"].transpose(0, 2, 1)
         angles.append(np.degrees(np.sqrt((Rotation.from_matrix(turn).magnitude() ** 2).mean())))
-        shifts.append(np.sqrt(((particles.table.shift - truth["shift"]) ** 2).sum(1).mean()))
+        shifts.append(np.sqrt(((table.shift - truth["shift"]) ** 2).sum(1).mean()))
     assert angles[1] < 0.8 * angles[0]
     assert shifts[1] < 0.6 * shifts[0]

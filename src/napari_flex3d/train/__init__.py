@@ -96,7 +96,7 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     model = _model(setup, state, history)
     if params.polish_poses:
         write_polished(out, particles.table, model)
-    write_latents(out, prep, particles.table, model)
+    write_latents(out, prep, particles.table, model, polished=params.polish_poses)
     write_motion(out / MOTION, _motion(model))
     write_map(out / "canonical.mrc", model.canonical, like=density)
     draw_losses(out / "loss.png", history)

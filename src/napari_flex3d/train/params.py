@@ -142,8 +142,8 @@ class TrainParams(Params):
     )
     polish_poses: bool = param(
         False,
-        "Improve rotation and shift of every particle at the end, together with its latents; polished.star then has "
-        "the new poses, and reconstruct uses them.",
+        "Improve rotation and shift of every particle at the end, together with its latents; polished.star and "
+        "the tables of latents then have the new poses, and reconstruct uses them.",
         advanced=True,
     )
     pose_turn: float = param(

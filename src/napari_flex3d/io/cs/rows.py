@@ -51,7 +51,7 @@ def write_latents_cs(
     source_uid
         Key that each particle has there (N), where it is another one.
     changed
-        Fields (N) that differ from the source's.
+        Further fields (N), and those that differ from the source's.
 
     Raises
     ------
@@ -63,7 +63,8 @@ def write_latents_cs(
         fields = read_fields(source)
         rows = _rows_of(source, dataset_keys(source, fields), uid if source_uid is None else source_uid)
         fields = {name: values[rows] for name, values in fields.items() if not name.startswith(_COMPONENT)}
-        fields |= {"uid": uid.astype(np.uint64)} | (changed or {})
+        fields |= {"uid": uid.astype(np.uint64)}
+    fields |= changed or {}
     for k, column in enumerate(latents.T):
         fields[f"{_COMPONENT}{k}/component"] = np.full(len(column), k, dtype="<u4")
         fields[f"{_COMPONENT}{k}/value"] = column.astype("<f4")
