@@ -1,6 +1,7 @@
 """Motions before any training: the numbers behind them, and what is found in small made sets."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from scipy.stats import multivariate_normal, spearmanr
 from napari_flex3d import stages
 from napari_flex3d.fit import at_rest, begin, set_up
 from napari_flex3d.fit.covariance import expectation_maximisation, log_likelihood
-from napari_flex3d.fit.motions import coefficient_basis, find_motions, follow
+from napari_flex3d.fit.levels import FIRST_LIMIT, held_level
+from napari_flex3d.fit.motions import _gains, _normal_equations, coefficient_basis, find_motions, follow
 from napari_flex3d.fit.rigidity import STRENGTHS
 from napari_flex3d.fit.start import start
 from napari_flex3d.mesh import MeshParams, TetMesh
@@ -108,6 +110,42 @@ def test_coefficients_are_perpendicular_by_density_and_begin_with_the_rigid_moti
     turn = torch.linalg.cross(torch.tensor([0.3, -0.2, 0.5]).expand_as(vertices), vertices) + 1.0
     kept = torch.einsum("apc,pc,p->a", basis[:6], turn, rest.mass / rest.mass.sum())
     torch.testing.assert_close(torch.einsum("a,apc->pc", kept, basis[:6]), turn, atol=1e-2, rtol=1e-4)
+
+
+def test_copies_of_a_particle_have_its_signs_in_the_null(job):
+    """Their noise is the same, so that what it adds up to is, too; other particles have signs of their own."""
+    setup, density = opened(job("hinge")[0])
+    rest = at_rest(setup, density)
+    level = held_level(setup, rest.values, FIRST_LIMIT)
+    basis = coefficient_basis(rest, level.body.vertices, 4)
+    twice = np.repeat(np.arange(20), 2)
+    table = setup.particles.table.take(twice)
+    nulls = []
+    for copies in (twice, np.arange(40)):
+        given = setup.particles
+        particles = Particles(
+            given.images,
+            replace(table, source_particle=copies),
+            given.pixel_size,
+            given.noise,
+            given.map_scale,
+        )
+        one = replace(setup, particles=particles)
+        steps = _normal_equations(one, level, basis, torch.arange(40), torch.Generator().manual_seed(0))
+        nulls.append(last(steps)[2])
+    torch.testing.assert_close(nulls[0][:, ::2], nulls[0][:, 1::2])
+    assert not torch.isclose(nulls[0][:, :-2:2], nulls[0][:, 2::2]).any()
+    assert not torch.isclose(nulls[1][:, ::2], nulls[1][:, 1::2]).any()
+
+
+def test_copies_gain_nothing_from_each_other():
+    """A set in which each particle occurs twice says as much as one in which it occurs once."""
+    *_, precision, pull = linear_problem(np.diag([0.0] * 6 + [0.8, 0.3]), count=300)
+    number = np.arange(300)
+    once = _gains(precision, pull, number, 0.01, torch.Generator().manual_seed(0))
+    both = (x.repeat_interleave(2, 0) for x in (precision, pull))
+    twice = _gains(*both, number.repeat(2), 0.01, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(twice, once)
 
 
 def test_one_hinge_is_one_motion(job):

@@ -3,13 +3,16 @@
 Along the softest elastic modes of the mesh the difference between a particle and the map at rest is linear in the
 mode coefficients while the motion is small. The covariance of the coefficients over the particles has the motions as
 its leading eigenvectors. A null, the same computation with the sign of every residual coefficient drawn at random,
-says how large a motion noise alone makes; a second half of the particles says whether it gains anything.
+says how large a motion noise alone makes; a second half of the particles says whether it gains anything. Copies that
+symmetry expansion makes of a particle share its noise: they have the same signs, and stay in one half.
 """
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_flex3d.fit.covariance import expectation_maximisation, log_likelihood
@@ -94,13 +97,14 @@ def find_motions(setup: Setup, rest: Rest) -> Generator[tuple[int, int], None, M
     rows = torch.from_numpy(setup.train)[chosen].sort().values
     level = held_level(setup, rest.values, min(FIRST_LIMIT, FARTHEST_FREQUENCY * setup.particles.pixel_size))
     basis = coefficient_basis(rest, level.body.vertices.cpu(), MODES).to(setup.device)
+    number = setup.particles.number[rows.numpy()]
     precision, pull, null_pull = yield from _normal_equations(setup, level, basis, rows, random)
     first = (FIRST_SIZE * setup.particles.pixel_size) ** 2
     _, covariance, posterior = expectation_maximisation(precision, pull, first, STEPS)
     internal, vector, along = _leading(covariance, precision)
     of_null = [expectation_maximisation(precision, one, first, STEPS)[1] for one in null_pull]
     null = max(float(torch.linalg.eigvalsh(one[6:, 6:])[-1].sqrt()) for one in of_null)
-    gain, error = _gains(precision, pull, first, random)
+    gain, error = _gains(precision, pull, number, first, random)
     sure = (internal > OVER_NULL * null) & (gain > SURE * error) & (gain > WORTH * gain[0])
     latents = (posterior[:, 6:] @ vector) / internal
     spread = latents.std(0)
@@ -163,6 +167,7 @@ def _normal_equations(
     """Precision (n, r, r) and pull (n, r) of each particle's coefficients, and pulls of the null (NULLS, n, r)."""
     assert level.values is not None  # the map is held
     precision, pull, null = [], [], []
+    drawn: dict[int, Tensor] = {}  # signs of each particle (NULLS, coefficients, 1)
     done = 0
     for _, batch in level.batches(setup, rows.numpy(), BATCH):
         placed = place(batch.rotation, level.body.vertices[None], level.pixel_size)
@@ -174,6 +179,8 @@ def _normal_equations(
         rest = torch.view_as_real(batch.transform - products[:, 0])
         along = torch.view_as_real(products[:, 1:]).flatten(2)
         signs = torch.randint(2, (NULLS, *rest.shape[:-1], 1), generator=random).to(rest) * 2 - 1
+        for i, number in enumerate(setup.particles.number[rows[done : done + len(rest)].numpy()].tolist()):
+            signs[:, i] = drawn.setdefault(number, signs[:, i])
         precision.append((along @ along.mT).double())
         pull.append(torch.einsum("brk,bk->br", along, rest.flatten(1)).double())
         null.append(torch.einsum("brk,nbk->nbr", along, (rest * signs).flatten(2)).double())
@@ -198,22 +205,30 @@ def _leading(covariance: Tensor, precision: Tensor) -> tuple[Tensor, Tensor, Ten
     return size[order], vector[:, order], along[:, order]
 
 
-def _gains(precision: Tensor, pull: Tensor, first: float, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def _gains(
+    precision: Tensor, pull: Tensor, number: NDArray[np.int64], first: float, random: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """What each motion adds to the log-likelihood of a particle of the other half, (M), and its standard error.
 
     What is compared with no motion at all is a covariance of the rigid coefficients alone: errors of the poses.
+    Copies of one particle (of one ``number``) count as one in the standard error.
     """
-    halves = torch.randperm(len(pull), generator=random).chunk(2)
-    added = []
-    for mine, other in (halves, halves[::-1]):
+    particle, inverse = np.unique(number, return_inverse=True)
+    which_of = torch.from_numpy(inverse).to(pull.device)
+    half = torch.empty(len(particle), dtype=torch.bool, device=pull.device)
+    for which, some in enumerate(torch.randperm(len(particle), generator=random).chunk(2)):
+        half[some] = bool(which)
+    added = pull.new_empty(len(pull), min(MOTIONS, pull.shape[1] - 6))
+    for mine in (half[which_of], ~half[which_of]):
         _, covariance, _ = expectation_maximisation(precision[mine], pull[mine], first, STEPS)
         along = _leading(covariance, precision[mine])[2]
         rest = torch.zeros_like(covariance)
         rest[:6, :6] = covariance[:6, :6] - along[:6] @ along[:6].T
         seen = [
-            log_likelihood(precision[other], pull[other], rest + along[:, :k] @ along[:, :k].T)
+            log_likelihood(precision[~mine], pull[~mine], rest + along[:, :k] @ along[:, :k].T)
             for k in range(along.shape[1] + 1)
         ]
-        added.append(torch.stack(seen, dim=1).diff(dim=1))
-    all_added = torch.cat(added)
-    return all_added.mean(0), all_added.std(0) / len(all_added) ** 0.5
+        added[~mine] = torch.stack(seen, dim=1).diff(dim=1)
+    gain = added.mean(0)
+    off = added.new_zeros(len(particle), added.shape[1]).index_add_(0, which_of, added - gain)
+    return gain, off.square().sum(0).sqrt() / len(added)
