@@ -27,10 +27,12 @@ from scipy.ndimage import gaussian_filter
 from superqt.utils import WorkerBase
 
 from napari_flex3d import stages
+from napari_flex3d.fit.motions import Motions
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.mrc import read_map, write_map, write_stack
 from napari_flex3d.mesh import TetMesh, regular_mesh
 from napari_flex3d.model import FlexModel, FlowGenerator, save_model
+from napari_flex3d.motions import write_motions
 from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
 from napari_flex3d.progress import Progress
 from napari_flex3d.ui.canvas_context import CanvasContext
@@ -131,9 +133,40 @@ class ToyTrainParams(Params):
     latent_dims: int = param(2, "Latent coordinates.", low=1, high=16, cryosparc="Number of latent dims")
     epochs: int = param(4, "Epochs.", low=1, high=1000)
     rigidity: AutoFloat = param(2.0, "Rigidity.", low=0, high=1000)
+    start: Literal["motions", "random"] = param("motions", "Start of the flow.", advanced=True)
+    motions: tuple[int, ...] = param((), "Motions to start along.", low=1, high=8, advanced=True)
     learning_rate: float = param(1e-4, "Step.", low=0, high=1, advanced=True)
+    seed: int = param(0, "Seed.", low=0, advanced=True)
     seconds: float = param(0.0, "Seconds per epoch.", low=0, high=100, advanced=True)
     fail: str | None = param(None, "Message to fail with.", advanced=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyMotionsParams(Params):
+    mesh: Path = param(REQUIRED, "Mesh job.", positional=True, path="job")
+    seed: int = param(0, "Seed.", low=0, advanced=True)
+
+
+def toy_motions(params: ToyMotionsParams, out: Path) -> Steps:
+    """Three motions of the hinge's mesh: its two bends, which are supported, and one that is noise."""
+    yield Progress(0, 1, "Looking for motions")
+    model = hinge_model()
+    fields = 0.45 * torch.from_numpy(model.displacements(np.eye(2, dtype=np.float32)))
+    size = torch.tensor([2.0, 1.0, 0.2])
+    setup = SimpleNamespace(mesh=model.mesh, particles=SimpleNamespace(source_row=np.arange(24)))
+    found = Motions(
+        size=size,
+        internal=0.8 * size,
+        null=0.3,
+        gain=10 * size,
+        error=0.5 * torch.ones(3),
+        supported=2,
+        fields=torch.cat([fields, fields[:1] / 10]),
+        rows=torch.arange(24),
+        latents=torch.randn(24, 3, generator=torch.Generator().manual_seed(params.seed)),
+    )
+    write_motions(out, found, setup)  # type: ignore[arg-type]
+    return {"supported": 2}
 
 
 def toy_train(params: ToyTrainParams, out: Path) -> Steps:
@@ -243,6 +276,7 @@ def toy_stages() -> dict[str, Any]:
     parts = {
         "prep": (ToyPrepParams, toy_prep),
         "mesh": (ToyMeshParams, toy_mesh),
+        "motions": (ToyMotionsParams, toy_motions),
         "train": (ToyTrainParams, toy_train),
         "generate": (ToyGenerateParams, toy_generate),
         "reconstruct": (ToyReconstructParams, toy_reconstruct),

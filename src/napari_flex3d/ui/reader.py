@@ -83,7 +83,7 @@ def _read_job(folder: Path) -> list[LayerData]:
         "reconstruct": ["flex.mrc", "rigid.mrc"],
     }.get(job.stage, [])
     paths = [folder / name for name in maps if (folder / name).is_file()]
-    if job.stage == "mesh" or (job.state == "running" and not paths):
+    if job.stage in ("mesh", "motions") or (job.state == "running" and not paths):
         paths = [_prep_of(folder) / "map.mrc"]
     if job.stage == "generate":
         paths = sorted(folder.glob("*/frame_*.mrc"))[:1]
@@ -102,7 +102,8 @@ def _read_job(folder: Path) -> list[LayerData]:
 def _prep_of(folder: Path) -> Path:
     """Find the prep job that a job was made from, through the jobs between."""
     while (job := read_job(folder)).stage != "prep":
-        folder = input_of(folder, {"mesh": "prep", "train": "mesh"}.get(job.stage, "train"))
+        before = {"mesh": "prep", "motions": "mesh", "train": "mesh"}
+        folder = input_of(folder, before.get(job.stage, "train"))
     return folder
 
 

@@ -1,4 +1,4 @@
-"""The dock "Train": what the training has found, what is wrong with it, and the preview on the canvas."""
+"""The dock "Train": motions before any training, what it has found, what is wrong, and the preview on the canvas."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from napari_flex3d.io.errors import InputError
 from napari_flex3d.jobs import Job, read_job
 from napari_flex3d.progress import Progress
 from napari_flex3d.ui.docks import StageDock
+from napari_flex3d.ui.motions import MotionsPanel
 from napari_flex3d.ui.panel import Sentence
 from napari_flex3d.ui.preview import Preview
 from napari_flex3d.ui.session import Session
@@ -37,6 +38,8 @@ class TrainDock(StageDock):
         self.warnings = Sentence()
         self.column.insertWidget(self.column.indexOf(self.results), self.preview_box)
         self.column.insertWidget(self.column.indexOf(self.results), self.warnings)
+        self.motions = MotionsPanel(session, self.panel)
+        self.column.insertWidget(self.column.indexOf(self.results), self.motions)
         layout = QVBoxLayout(self.results)
         layout.setContentsMargins(0, 4, 0, 0)
         self.verdict = Sentence()

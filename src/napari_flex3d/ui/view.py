@@ -27,6 +27,7 @@ from napari_flex3d.ui.session import Session
 TAB_OF = {
     "prep": "Data",
     "mesh": "Mesh",
+    "motions": "Train",
     "train": "Explore",
     "generate": "Explore",
     "reconstruct": "Reconstruct",
@@ -125,7 +126,7 @@ class Docks:
         self.select(TAB_OF[job.stage])
         if job.stage == "train" or job.state == "running":
             self.open_monitor()
-        if job.stage not in ("train", "generate") and job.state == "done":
+        if job.stage not in ("motions", "train", "generate") and job.state == "done":
             self.widgets[TAB_OF[job.stage]].show_layers()
             self.frame_view()
 
