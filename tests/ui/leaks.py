@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+from napari_flex3d.ui.motion_surface import LAYER
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.view import Docks
 
@@ -21,11 +22,16 @@ def test_nothing_outlives_a_window_with_all_docks(qtbot, make_napari_viewer, toy
     with qtbot.waitSignal(session.run_ended, timeout=LONG):
         train.start_button.click()
     qtbot.waitUntil(lambda: session.explorer.model is session.model, timeout=LONG)
+    motions = docks.widgets["Train"].motions
+    with qtbot.waitSignal(session.run_ended, timeout=LONG):
+        motions.run.start_button.click()
+    motions.show_buttons[0].click()
+    qtbot.waitUntil(lambda: LAYER in viewer.layers, timeout=LONG)
     layers = [weakref.ref(layer) for layer in viewer.layers]
     assert len(layers) > 1
     viewer.close()
     qtbot.waitUntil(lambda: session.viewer is None, timeout=LONG)  # Qt has deleted the window
     qtbot.wait(100)
-    del docks, session, train, viewer
+    del docks, session, train, motions, viewer
     gc.collect()
     assert [layer() for layer in layers if layer() is not None] == []
