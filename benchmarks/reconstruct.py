@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 
 from napari_flex3d import room, stages
 from napari_flex3d.io.errors import InputWarning
+from napari_flex3d.io.mrc import read_map, write_map
 from napari_flex3d.mesh import MeshParams, voxel_positions
 from napari_flex3d.model import load_model
 from napari_flex3d.particles import Particles
@@ -33,12 +35,19 @@ from napari_flex3d.train import TrainParams
 FIELD = 192.0
 """Width of the box, Å; the mask fills 6.5 % of it."""
 
+MASKED = 3_000_000
+"""Voxels in the mask of which memory is measured, at box 320."""
 
-def made(folder: Path, box: int, particles: int) -> Problem:
-    """The first half-set of a made set, with the motion that a short training found."""
+
+def made(folder: Path, box: int, particles: int, voxels: int = 0) -> Problem:
+    """The first half-set of a made set, with the motion that a short training found; mask of so many voxels or more."""
     sample = write_sample(
         folder / "sample", particles=particles, box=box, pixel_size=FIELD / box, snr=0.1 * 64 / box, seed=1
     )
+    mask = read_map(sample.mask)
+    if voxels > np.count_nonzero(mask.data > 0.5):
+        away = distance_transform_edt(mask.data <= 0.5)
+        write_map(sample.mask, away <= np.partition(away.ravel(), voxels)[voxels], like=mask)
     prep = PrepParams(particles=sample.particles, map=sample.map, mask=sample.mask, train_box=48)
     stages.prepare(prep, folder / "prep")
     stages.build_mesh(MeshParams(prep=folder / "prep"), folder / "mesh")
@@ -83,7 +92,7 @@ def memory(folder: Path, box: int) -> None:
     memory of its last steps, two arrays of voxels each: they are added.
     """
     room.FEWEST_SHARING, shared.INNER = 1, 1
-    problem = made(folder, box, 80)
+    problem = made(folder, box, 80, MASKED * box**3 // 320**3)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     planned = room.of_reconstruction(room.sizes_of(folder / "mesh"))
     params = ReconstructParams(train=folder / "train", max_iterations=1)
