@@ -116,7 +116,7 @@ def write_sample(
     seed
         The same seed gives the same files.
     kind
-        "hinge"; "slide": two blocks face to face, one slides along the other; "two motions": two arms turn on a
+        "hinge"; "slide": two interlocking combs, one slides along the other; "two motions": two arms turn on a
         core, each by itself; "small domain": 9 % of the atoms turn on the rest; "wrong poses": the hinge with poses off
         by 3 degrees and 1.5 Å (the true ones are in ``truth``); "rigid": the control, the protein of the hinge at rest.
     states

@@ -48,8 +48,12 @@ class Domain:
 
 LEFT: Balls = ((-15, 4, 0, 17), (-30, 20, 8, 16), (-32, -16, 10, 17), (-36, 2, -22, 15), (-52, 4, 18, 12))
 RIGHT: Balls = ((14, -3, 2, 16), (28, 6, -14, 17), (33, -4, 14, 17), (36, 22, 24, 13), (46, -20, -6, 14))
-SLABS: tuple[Balls, ...] = tuple(
-    tuple((x, y, z, 11.0) for y in range(-32, 33, 16) for z in range(-24, 25, 16)) for x in (-11, 11)
+TEETH: tuple[tuple[float, ...], ...] = ((-27, -15, -3, 9), (-9, 3, 15, 27))
+COMBS: tuple[Balls, ...] = tuple(
+    tuple((x, y, z, 9.0) for x in (row[0], row[-1]) for y in range(-32, 33, 16) for z in range(-24, 25, 16))
+    + tuple((x, side * 48, 0, 9.0) for x in (row[0], row[-1]))
+    + tuple((x, side * 59, 0, 9.0) for x in row)
+    for row, side in zip(TEETH, (1, -1), strict=True)
 )
 CORE: Balls = ((0, 0, 0, 18), (0, 16, 6, 15), (0, -16, -6, 15), (0, 4, -18, 13), (0, -4, 18, 13))
 ARMS: tuple[Balls, Balls] = (
@@ -65,7 +69,7 @@ DOMAINS: dict[Kind, tuple[Domain, ...]] = {
     "hinge": _HINGED,
     "wrong poses": _HINGED,
     "rigid": (Domain(LEFT), Domain(RIGHT)),
-    "slide": (Domain(SLABS[0]), Domain(SLABS[1], motion="slide", axis=(0.0, 0.6, 0.8), extent=12)),
+    "slide": (Domain(COMBS[0], 800), Domain(COMBS[1], 800, "slide", axis=(0.0, 0.6, 0.8), extent=12)),
     "two motions": (
         Domain(CORE, 600),
         Domain(ARMS[0], 420, "turn", axis=_OBLIQUE, hinge=(-16, 3, 0), extent=15),
@@ -77,8 +81,9 @@ DOMAINS: dict[Kind, tuple[Domain, ...]] = {
         Domain(KNOB, 140, "turn", axis=(0.85, 0.2, 0.45), hinge=(-6, 18, 2), extent=20),
     ),
 }
-"""The parts of each protein. Those of the hinge are lobed and touch in one place; those of the slide are blocks face to
-face; two arms turn on a core, each by itself; a knob of 9 % of the atoms turns on the protein of the hinge."""
+"""The parts of each protein. Those of the hinge are lobed and touch in one place; those of the slide are combs, the
+plates of one between those of the other; two arms turn on a core, each by itself; a knob of 9 % of the atoms turns on
+the protein of the hinge."""
 
 
 def pseudo_protein(
