@@ -4,12 +4,18 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from napari_flex3d.ops.backprojection import DensityPreconditioner, SliceSum, slice_weights
+from napari_flex3d.ops.backprojection import DensityPreconditioner, SliceSum
 from napari_flex3d.ops.fourier import low_pass, multiplicity, radii
 from napari_flex3d.ops.fsc import fsc
 from napari_flex3d.ops.projection import place, project, rigid_body
 
 BOX = 24
+
+
+def slice_weights(rotation, power):
+    total = SliceSum(BOX)
+    total.add(rotation, power)
+    return total.weights
 
 
 def rotations(count, seed=0):
@@ -69,3 +75,22 @@ def test_a_newton_step_does_not_overshoot_where_a_shell_is_hardly_measured():
         curved = torch.fft.irfftn(BOX**3 * weights * torch.fft.rfftn(volume), s=volume.shape)[ball]
         values = step(curved)
     assert 0.5 < float(values.norm()) < 2
+
+
+def test_steps_come_to_rest_where_prior_and_data_balance():
+    """Without a mask the map of least squares under the prior is the data's map times signal / (signal + 1)."""
+    generator = torch.Generator().manual_seed(1)
+    everywhere = torch.ones(BOX, BOX, BOX, dtype=torch.bool)
+    weights = torch.full((BOX, BOX, BOX // 2 + 1), 2.0)
+    signal = torch.logspace(2, -2, BOX // 2 + 1)
+    data = low_pass(torch.randn(BOX, BOX, BOX, generator=generator), 0.4, 0.02)
+    step = DensityPreconditioner(weights, everywhere, signal=signal)
+    values = torch.zeros(BOX**3)
+    for _ in range(60):
+        for share in (0.25, 0.75):  # the images come in two parts
+            values = values - 0.5 * step(share * 2.0 * BOX**3 * (values - data.flatten()), values, share)
+    shell = (radii(BOX, 3) * BOX).round().long().clamp(max=BOX // 2)
+    wanted = torch.fft.rfftn(data) * (signal / (signal + 1))[shell]
+    found = torch.fft.rfftn(values.view(data.shape))
+    inside = radii(BOX, 3) < 0.4
+    torch.testing.assert_close(found[inside], wanted[inside], rtol=1e-3, atol=1e-2)

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from napari_flex3d.fit.levels import Level, noise_amplitude
 from napari_flex3d.fit.state import Fit, Setup
-from napari_flex3d.ops.backprojection import DensityPreconditioner, slice_weights
+from napari_flex3d.ops.backprojection import DensityPreconditioner, SliceSum
 from napari_flex3d.ops.fourier import multiplicity
+from napari_flex3d.ops.fsc import fsc
 
 PARTICLES_A_STEP = 64
 """Particles at least whose gradients are gathered before the maps move: a step costs four transforms of a volume."""
@@ -15,15 +16,26 @@ STEPS_AN_EPOCH = 100
 """Steps of the maps at most, about: in one the maps move by a few thousandths of what they do in an epoch."""
 
 PARTICLES_FOR_WEIGHTS = 10_000
-"""Particles from which the Fourier weights are taken; of more, evenly spaced ones."""
+"""Particles from which Fourier weights and signal are taken; of more, evenly spaced ones."""
+
+LEAST_SIGNAL = 1e-3
+"""Ratio of signal to noise in the map that a shell is given at least."""
 
 
 class DensitySteps:
-    """Newton steps of both maps: gathered gradients divided by the Fourier weights of all training particles."""
+    """Newton steps of both maps: gathered gradients divided by the Fourier weights of all training particles.
+
+    Notes
+    -----
+    The maps have a Gaussian prior: in each shell a variance that stands to that of the noise as the FSC of two halves
+    of the training particles says, reconstructed without motion (Scheres 2012). Where they disagree, a map would fit
+    nothing but noise, and latents would be sure of it.
+    """
 
     def __init__(self, setup: Setup, level: Level) -> None:
         self._setup = setup
         self._inverse = _preconditioner(setup, level.limit)
+        self._particles = len(setup.train)
         self._gathered: list[Tensor] = []
         self._seen = 0
         self._wanted = max(PARTICLES_A_STEP, len(setup.train) // STEPS_AN_EPOCH)
@@ -43,10 +55,11 @@ class DensitySteps:
     def take(self, state: Fit) -> None:
         """Move the maps by what is gathered."""
         order, rate = self._setup.body.order, self._setup.params.density_lr
+        share = self._seen / self._particles
         for values, gradient in zip((state.values, state.rigid_values), self._gathered, strict=False):
-            on_grid = torch.empty_like(gradient)
-            on_grid[order] = gradient
-            values -= rate * self._inverse(on_grid)[order]
+            on_grid, there = torch.empty_like(gradient), torch.empty_like(values)
+            on_grid[order], there[order] = gradient, values
+            values -= rate * self._inverse(on_grid, there, share)[order]
         self._gathered, self._seen = [], 0
 
 
@@ -55,8 +68,16 @@ def _preconditioner(setup: Setup, limit: float) -> DensityPreconditioner:
     box = particles.box_size
     some = train[:: max(1, len(train) // PARTICLES_FOR_WEIGHTS)]
     weight = noise_amplitude(setup, limit).square() / multiplicity(box)
-    weights = torch.zeros(box, box, box // 2 + 1)
-    for start in range(0, len(some), 256):
-        transfer, rotation = particles.optics(some[start : start + 256])
-        weights += slice_weights(rotation, transfer.abs().square() * weight)
-    return DensityPreconditioner(weights * (len(train) / len(some)), setup.mask).to(setup.device)
+    halves = []
+    for half in (0, 1):
+        sums = SliceSum(box, with_values=True)
+        rows = some[particles.number[some] % 2 == half]
+        for start in range(0, len(rows), 256):
+            batch = particles.batch(rows[start : start + 256])
+            power = batch.transfer.abs().square() * weight
+            sums.add(batch.rotation, power, batch.transfer.conj() * batch.transform * weight)
+        halves.append(sums)
+    agreement = fsc(*(half.inverted() * setup.mask for half in halves)).nan_to_num().clamp(0, 0.999)
+    weights, seen = halves[0].weights + halves[1].weights, len(train) / len(some)
+    signal = (2 * seen * agreement / (1 - agreement)).clamp(min=LEAST_SIGNAL)
+    return DensityPreconditioner(weights * seen, setup.mask, signal=signal).to(setup.device)

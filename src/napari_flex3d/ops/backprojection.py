@@ -5,7 +5,7 @@ from typing import no_type_check
 import numba
 import numpy as np
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from napari_flex3d.ops.fourier import irfft3, multiplicity, radii
@@ -91,15 +91,6 @@ class SliceSum:
         return volume[(slice(first, first + n),) * 3] / fall
 
 
-def slice_weights(
-    rotation: Float[Tensor, "batch 3 3"], power: Float[Tensor, "batch n half"]
-) -> Float[Tensor, "n n half"]:
-    """Sum over images of ``power`` at the place of every image frequency in the map's transform (`SliceSum`)."""
-    total = SliceSum(power.shape[-2])
-    total.add(rotation, power)
-    return total.weights
-
-
 LEAK = 2
 """Shells that a mask leaks into."""
 
@@ -145,11 +136,16 @@ def _insert(rotation, power, values, weights, sums, padding, with_values):
 def _shell_means(weights: Float[Tensor, "n n half"], reach: int = 0) -> Float[Tensor, "n n half"]:
     """Mean weight of each coefficient's shell, or the largest of the shells within ``reach`` of it."""
     n = weights.shape[0]
-    shell = (radii(n, 3, weights.device) * n).round().long().clamp(max=n // 2)
+    shell = _shells(n, weights.device)
     count = torch.bincount(shell.flatten())
     mean = torch.bincount(shell.flatten(), weights.double().flatten()) / count
     mean = torch.nn.functional.max_pool1d(mean[None], 2 * reach + 1, 1, reach)[0]
     return mean[shell].to(weights.dtype)
+
+
+def _shells(n: int, device: torch.device) -> Int[Tensor, "n n half"]:
+    """Shell of each coefficient; what lies beyond the last belongs to it."""
+    return (radii(n, 3, device) * n).round().long().clamp(max=n // 2)
 
 
 class DensityPreconditioner:
@@ -158,9 +154,12 @@ class DensityPreconditioner:
     Parameters
     ----------
     weights
-        From `slice_weights`, summed over all images that the gradient sums over, (n, n, half).
+        Of a `SliceSum` of all images that the gradient sums over, (n, n, half).
     mask
         Voxels of the map that are free, (n, n, n).
+    signal
+        Ratio of signal to noise in the map that is expected in each shell (n//2 + 1): the map has a Gaussian prior of
+        that variance. None: no prior.
 
     Notes
     -----
@@ -170,24 +169,53 @@ class DensityPreconditioner:
     `groel` at box 48 the step was 99 times too long, and now is 1.3 times. Shells not measured at all are left alone.
     """
 
-    def __init__(self, weights: Float[Tensor, "n n half"], mask: Tensor, floor: float = 0.1):
+    def __init__(
+        self,
+        weights: Float[Tensor, "n n half"],
+        mask: Tensor,
+        floor: float = 0.1,
+        *,
+        signal: Float[Tensor, " half"] | None = None,
+    ):
         n = weights.shape[0]
         level, near = _shell_means(weights), _shell_means(weights, LEAK)
         measured = (level > 1e-3 * level.max()) & (radii(n, 3, weights.device) * n < n // 2 - 0.5)
-        self._inverse = torch.where(measured, 1 / (n**3 * (weights + floor * near)), 0).float()
+        prior = torch.zeros_like(level) if signal is None else level / signal[_shells(n, weights.device)]
+        self._inverse = torch.where(measured, 1 / (n**3 * (weights + prior + floor * near)), 0).float()
+        self._prior = (n**3 * prior).float()
         self._box = n
         self._where = mask.flatten().nonzero()[:, 0]
 
     def to(self, device: torch.device | str) -> "DensityPreconditioner":
         """Work on gradients on another device; the weights are always summed on the CPU."""
-        self._inverse, self._where = self._inverse.to(device), self._where.to(device)
+        self._inverse, self._prior = self._inverse.to(device), self._prior.to(device)
+        self._where = self._where.to(device)
         return self
 
-    def __call__(self, gradient: Float[Tensor, " voxels"]) -> Float[Tensor, " voxels"]:
-        """Preconditioned gradient, one number per free voxel."""
-        shape = (self._box,) * 3
-        volume = gradient.new_zeros(self._box**3)
-        volume[self._where] = gradient
+    def __call__(
+        self,
+        gradient: Float[Tensor, " voxels"],
+        values: Float[Tensor, " voxels"] | None = None,
+        share: float = 1.0,
+    ) -> Float[Tensor, " voxels"]:
+        """Preconditioned gradient, one number per free voxel.
+
+        Parameters
+        ----------
+        gradient
+            Of the data's part of the objective.
+        values
+            The map, whose prior is added; None: no prior.
+        share
+            Of all images, in the gradient.
+        """
+        total = self._transform(gradient)
+        if values is not None:
+            total = total + share * self._prior * self._transform(values)
+        return torch.fft.irfftn(total * self._inverse, s=(self._box,) * 3).flatten()[self._where]
+
+    def _transform(self, values: Tensor) -> Tensor:
         # the origin may stay in the corner: the weights know differences of places only
-        solved = torch.fft.irfftn(torch.fft.rfftn(volume.view(shape)) * self._inverse, s=shape)
-        return solved.flatten()[self._where]
+        volume = values.new_zeros(self._box**3)
+        volume[self._where] = values
+        return torch.fft.rfftn(volume.view((self._box,) * 3))

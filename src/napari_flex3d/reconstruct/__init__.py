@@ -121,8 +121,9 @@ class _Case:
 def reconstruct(params: ReconstructParams, out: Path) -> Generator[Progress, None, dict[str, Any]]:
     """Reconstruct both half-sets with the motion, and again without it; after a stop, from the last iteration.
 
-    Writes ``flex_half1.mrc``, ``flex_half2.mrc``, ``flex.mrc``, the same for ``rigid``, ``fsc.csv``, ``fsc.png``,
-    maps of the local resolution and ``summary.json``; ``inverted_half1.mrc``, ``inverted_half2.mrc`` when asked for.
+    Writes ``flex_half1.mrc``, ``flex_half2.mrc``, their mean ``flex.mrc`` weighted by the FSC (`sharpen`), the same for
+    ``rigid``, ``fsc.csv``, ``fsc.png``, maps of the local resolution and ``summary.json``; ``inverted_half1.mrc``,
+    ``inverted_half2.mrc`` when asked for.
 
     Raises
     ------
@@ -286,13 +287,14 @@ def _validate(
     found: dict[str, Any] = resolutions(curves, box, pixel)
     local = {}
     for kind, pair in maps.items():
-        mean = (pair[0] + pair[1]) / 2
-        write_map(out / f"{kind}.mrc", mean.numpy(), like=case.like)
+        mean, curve = (pair[0] + pair[1]) / 2, curves[kind]["corrected"]
+        weighted = sharpen(mean, pixel, 0.0, curve, 2 * pixel)
+        write_map(out / f"{kind}.mrc", (weighted * case.soft).numpy(), like=case.like)
         finest = found[kind]["fsc143_A"]
         found[kind]["bfactor_A2"] = guinier_bfactor(mean * case.soft, pixel, finest=finest)
         if params.sharpened:
             bfactor = found[kind]["bfactor_A2"] if params.bfactor == "auto" else params.bfactor
-            sharp = sharpen(mean, pixel, bfactor, curves[kind]["corrected"], finest)
+            sharp = sharpen(mean, pixel, bfactor, curve, finest)
             write_map(out / f"{kind}_sharpened.mrc", (sharp * case.soft).numpy(), like=case.like)
         local[kind] = local_resolution(pair[0], pair[1], case.soft, pixel)
     write_map(out / "local_resolution.mrc", local["flex"].numpy(), like=case.like)
