@@ -7,7 +7,7 @@ from napari_flex3d.fit.levels import Level, noise_amplitude
 from napari_flex3d.fit.state import Fit, Setup
 from napari_flex3d.ops.backprojection import DensityPreconditioner, SliceSum
 from napari_flex3d.ops.fourier import multiplicity
-from napari_flex3d.ops.fsc import fsc
+from napari_flex3d.ops.fsc import corrected_fsc
 
 PARTICLES_A_STEP = 64
 """Particles at least whose gradients are gathered before the maps move: a step costs four transforms of a volume."""
@@ -77,7 +77,8 @@ def _preconditioner(setup: Setup, limit: float) -> DensityPreconditioner:
             power = batch.transfer.abs().square() * weight
             sums.add(batch.rotation, power, batch.transfer.conj() * batch.transform * weight)
         halves.append(sums)
-    agreement = fsc(*(half.inverted() * setup.mask for half in halves)).nan_to_num().clamp(0, 0.999)
+    first, second = (half.inverted() for half in halves)
+    agreement = corrected_fsc(first, second, setup.mask.float())[2].clamp(0, 0.999)
     weights, seen = halves[0].weights + halves[1].weights, len(train) / len(some)
     signal = (2 * seen * agreement / (1 - agreement)).clamp(min=LEAST_SIGNAL)
     return DensityPreconditioner(weights * seen, setup.mask, signal=signal).to(setup.device)
