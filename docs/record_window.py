@@ -209,10 +209,10 @@ def _explore(recorder: Recorder) -> None:
 
 def _lasso(recorder: Recorder, explore: Any) -> None:
     """Choose the particles of one end of the motion."""
-    x, y = recorder.docks.session.explorer.limits
+    low, high = explore.scatter.span()
     angle = np.linspace(0, 2 * np.pi, 40)
-    centre = np.array([x[0] + 0.75 * (x[1] - x[0]), y.mean()])
-    size = np.array([0.22 * (x[1] - x[0]), 0.45 * (y[1] - y[0])])
+    centre = low + (high - low) * (0.75, 0.5)
+    size = (high - low) * (0.2, 0.4)
     explore.scatter.box.outlined.emit(centre + size * np.column_stack([np.cos(angle), np.sin(angle)]))
     explore.pages.turn_to("Select")
     recorder.picture("particles-chosen")

@@ -44,8 +44,8 @@ def test_latents_that_collapse_are_said(mesh_job, tmp_path):
     assert "Use centering = auto (now 1e+06)" in said
 
 
-def test_a_map_that_fits_noise_raises_the_loss_of_held_out_particles(mesh_job, tmp_path):
-    said = warnings_of(mesh_job, tmp_path / "train", epochs=9, held_out=40.0)
+def test_a_map_that_overshoots_raises_the_loss_of_held_out_particles(mesh_job, tmp_path):
+    said = warnings_of(mesh_job, tmp_path / "train", epochs=9, held_out=40.0, density_lr=8.0)
     assert "The loss of held-out particles rose by" in said
     assert "the map fits noise. Use more particles" in said
 
@@ -104,6 +104,7 @@ GOOD = {
     "rigid_loss_held_out": 100.0,
     "gain_error": 0.5,
     "gain_by_chance": 0.4,
+    "map_by_chance": 3.0,
     "displacement_rms": 5.0,
     "border_share": 0.005,
     "inverted_cells": 0.0,
@@ -135,6 +136,16 @@ def test_losses_of_coarse_epochs_are_not_compared():
     later = [GOOD | {"epoch": e, "loss_held_out": v} for e, v in ((3.0, 94.0), (4.0, 96.0))]
     (said,) = diagnose([*coarse, *later], PARAMS, 5.0)
     assert "rose by 2.0 after its best epoch: the motion fits noise. Raise rigidity (now 2) to 8" in said
+
+
+@pytest.mark.parametrize(("rise", "said"), [(3.9, 0), (4.1, 1)])
+def test_what_the_consensus_map_knew_of_held_out_particles_is_no_alarm(rise, said):
+    """Both losses rise by what the particles' own noise in the map was worth; the map is to blame for more only."""
+    names = ("loss_held_out", "rigid_loss_held_out")
+    history = [GOOD | {"epoch": 3.0}, GOOD | {name: GOOD[name] + rise for name in names}]
+    found = diagnose(history, PARAMS, 5.0)
+    assert len(found) == said
+    assert all("the map fits noise" in words for words in found)
 
 
 @pytest.mark.slow

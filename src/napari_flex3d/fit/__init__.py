@@ -84,7 +84,8 @@ def fit(setup: Setup, state: Fit) -> Generator[tuple[int, int, dict[str, float]]
         if state.epoch == last:
             yield from ((total, total, {}) for _ in _settle(setup, state, level))
         held = yield from _score_held_out(setup, state, level, random, total)
-        yield state.epoch * steps, total, measured(setup, state, level, sums, held)
+        by_chance = {"map_by_chance": density.by_chance if density else 0.0}
+        yield state.epoch * steps, total, measured(setup, state, level, sums, held) | by_chance
 
 
 def _visit(

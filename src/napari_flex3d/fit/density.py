@@ -6,7 +6,7 @@ from torch import Tensor
 from napari_flex3d.fit.levels import Level, noise_amplitude
 from napari_flex3d.fit.state import Fit, Setup
 from napari_flex3d.ops.backprojection import DensityPreconditioner, SliceSum
-from napari_flex3d.ops.fourier import multiplicity
+from napari_flex3d.ops.fourier import multiplicity, radii, shells
 from napari_flex3d.ops.fsc import corrected_fsc
 
 PARTICLES_A_STEP = 64
@@ -30,12 +30,24 @@ class DensitySteps:
     The maps have a Gaussian prior: in each shell a variance that stands to that of the noise as the FSC of two halves
     of the training particles says, reconstructed without motion (Scheres 2012). Where they disagree, a map would fit
     nothing but noise, and latents would be sure of it.
+
+    Attributes
+    ----------
+    by_chance
+        What the loss of a particle gains when its own noise is in the map: numbers that the map is free in, a particle.
+        The consensus map that training starts from holds that of the held-out particles, too.
     """
 
     def __init__(self, setup: Setup, level: Level) -> None:
         self._setup = setup
-        self._inverse = _preconditioner(setup, level.limit)
+        weights, signal = _weights_and_signal(setup, level.limit)
+        self._inverse = DensityPreconditioner(weights, setup.mask, signal=signal).to(setup.device)
         self._particles = len(setup.train)
+        seen = (signal / (signal + 1))[shells(setup.particles.box_size, 3).clamp(max=len(signal) - 1)]
+        seen = (
+            seen * (radii(setup.particles.box_size, 3) < level.limit) * multiplicity(setup.particles.box_size)
+        )
+        self.by_chance = float(seen.sum() * setup.mask.float().mean()) / self._particles
         self._gathered: list[Tensor] = []
         self._seen = 0
         self._wanted = max(PARTICLES_A_STEP, len(setup.train) // STEPS_AN_EPOCH)
@@ -63,7 +75,8 @@ class DensitySteps:
         self._gathered, self._seen = [], 0
 
 
-def _preconditioner(setup: Setup, limit: float) -> DensityPreconditioner:
+def _weights_and_signal(setup: Setup, limit: float) -> tuple[Tensor, Tensor]:
+    """Fourier weights (n, n, half) of the training particles, and signal to noise of their map in each shell."""
     particles, train = setup.particles, setup.train
     box = particles.box_size
     some = train[:: max(1, len(train) // PARTICLES_FOR_WEIGHTS)]
@@ -81,4 +94,4 @@ def _preconditioner(setup: Setup, limit: float) -> DensityPreconditioner:
     agreement = corrected_fsc(first, second, setup.mask.float())[2].clamp(0, 0.999)
     weights, seen = halves[0].weights + halves[1].weights, len(train) / len(some)
     signal = (2 * seen * agreement / (1 - agreement)).clamp(min=LEAST_SIGNAL)
-    return DensityPreconditioner(weights * seen, setup.mask, signal=signal).to(setup.device)
+    return weights * seen, signal

@@ -212,10 +212,11 @@ def _risen(history: History, params: FitParams) -> list[str]:
         history[-1][name] - min(row[name] for row in history)
         for name in ("loss_held_out", "rigid_loss_held_out")
     )
-    if rise <= RISEN:
+    of_map = rigid_rise > rise / 2  # the rigid model has the same trouble
+    if rise <= RISEN + (history[-1]["map_by_chance"] if of_map else 0.0):
         return []
     said = f"The loss of held-out particles rose by {rise:.1f} after its best epoch: "
-    if rigid_rise > rise / 2:  # the rigid model has the same trouble
+    if of_map:
         said += f"the map fits noise. Use more particles, a lower density_lr (now {params.density_lr:g})"
         return [f"{said}, or hold the map (freeze_density)."]
     said += f"the motion fits noise. Raise rigidity (now {params.rigidity:g}) to {_more(params.rigidity):g}"
