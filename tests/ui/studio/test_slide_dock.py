@@ -15,7 +15,7 @@ from napari_flex3d.ui.train_dock import TrainDock
 from tests.slide import missed_by_mesh, missed_by_training
 
 LONG, NIGHT = 60_000, 1_800_000
-DABS = 150
+DABS = 400
 
 
 @pytest.fixture
