@@ -1,7 +1,7 @@
 """Fourier shell correlation, resolution, correction for the mask, local resolution."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from napari_flex3d.ops.fourier import irfft3, multiplicity, rfft3, shells, soft_edge
@@ -163,14 +163,9 @@ def local_resolution(
     if window is None:
         shell = float(_crossing(fsc(half1 * mask, half2 * mask), 0.5))
         window = 2 * round(min(max(7 * half1.shape[-1] / max(shell, 1.0), 16), 48) / 2)
-    step = max(1, window // 6)
-    n = half1.shape[-1]
-    nodes = (n - 1) // step + 2
-    wanted = torch.nn.functional.pad(mask > 0, (step, (nodes + 1) * step - n) * 3).float()
-    near = (
-        torch.nn.functional.max_pool3d(wanted[None, None], 2 * step + 1, step)[0, 0, :nodes, :nodes, :nodes]
-        > 0
-    )
+    step, n = _step(window), half1.shape[-1]
+    near = _nodes(mask, step)
+    nodes = len(near)
     reach = window // 2
     margin = (reach, reach + nodes * step - n) * 3
     views = [torch.nn.functional.pad(half, margin) for half in (half1, half2)]
@@ -187,6 +182,24 @@ def local_resolution(
         frequency[None, None], (size,) * 3, mode="trilinear", align_corners=True
     )
     return torch.where(mask > 0, window * pixel_size / fine[0, 0, :n, :n, :n], 0.0)
+
+
+def resolution_windows(mask: Float[Tensor, "n n n"], window: int) -> int:
+    """How many windows `local_resolution` looks through: its time goes with them."""
+    return int(_nodes(mask, _step(window)).sum())
+
+
+def _step(window: int) -> int:
+    return max(1, window // 6)
+
+
+def _nodes(mask: Float[Tensor, "n n n"], step: int) -> Bool[Tensor, "nodes nodes nodes"]:
+    """Which points of a grid of so many voxels are next to the mask."""
+    n = len(mask)
+    nodes = (n - 1) // step + 2
+    wanted = torch.nn.functional.pad(mask > 0, (step, (nodes + 1) * step - n) * 3).float()
+    pooled = torch.nn.functional.max_pool3d(wanted[None, None], 2 * step + 1, step)
+    return pooled[0, 0, :nodes, :nodes, :nodes] > 0
 
 
 def _round_window(size: int) -> Float[Tensor, "size size size"]:

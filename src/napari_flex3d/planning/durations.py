@@ -82,12 +82,15 @@ class ReconstructionPace:
         Seconds of a product with one shared deformation.
     threads
         Deformations that are worked on at once.
+    local_resolution
+        Seconds of the local resolution of a map.
     """
 
     flexible: float
     rigid: float
     product: float
     threads: int
+    local_resolution: float
 
     def seconds(self, particles: int, groups: int, max_iterations: int, *, rigid_twin: bool) -> float:
         """Duration of both half-maps, in which so many groups share deformations, and of the twin's two."""
@@ -98,4 +101,5 @@ class ReconstructionPace:
             iterations = min(usual, max_iterations)
             seconds += (iterations + BESIDES) * particles * visit
             seconds += 2 * iterations * INNER * self.product * math.ceil(shared / self.threads)
+            seconds += self.local_resolution
         return seconds

@@ -17,6 +17,7 @@ from napari_flex3d.io.mrc import read_map
 from napari_flex3d.mesh import TetMesh, voxel_positions
 from napari_flex3d.motions import in_image_units, train_mask
 from napari_flex3d.ops.convection import convect
+from napari_flex3d.ops.fsc import local_resolution, resolution_windows
 from napari_flex3d.ops.gridding import gather3, spread3
 from napari_flex3d.ops.projection import Body, place, project, rigid_body
 from napari_flex3d.particles import Particles
@@ -29,6 +30,9 @@ now = time.perf_counter
 
 SECONDS = 1.0
 """Time to measure each kind of step for."""
+
+PLANES, WINDOW = 8, 18
+"""Planes of the mask and window, voxels, that the local resolution is measured with."""
 
 VOXELS = 60_000
 """Voxels of the crop box that a pass is measured with; a pass is linear in them."""
@@ -114,10 +118,11 @@ def of_volumes(sizes: Sizes) -> float:
 
 
 def of_reconstruction(prep: Path, mesh: TetMesh, sizes: Sizes, *, rigid_twin: bool) -> ReconstructionPace:
-    """Time passes over a few particles, and products with a shared deformation."""
+    """Time passes over a few particles, products with a shared deformation, and the local resolution of some planes."""
     flexible = _pass_time(prep, mesh, sizes, flexible=True)
     rigid = _pass_time(prep, mesh, sizes, flexible=False) if rigid_twin else 0.0
-    return ReconstructionPace(flexible, rigid, _product_time(sizes), torch.get_num_threads())
+    product, looked = _product_time(sizes), _resolution_time(prep)
+    return ReconstructionPace(flexible, rigid, product, torch.get_num_threads(), looked)
 
 
 def _pass_time(prep: Path, mesh: TetMesh, sizes: Sizes, *, flexible: bool) -> float:
@@ -160,3 +165,16 @@ def _time_of_images(particles: Particles, body: Body) -> float:
 
     once()
     return _median(once) / len(rows)
+
+
+def _resolution_time(prep: Path) -> float:
+    """Seconds of the local resolution of a map, from some planes of its mask; it hardly depends on the window."""
+    mask = torch.from_numpy(np.array(read_map(prep / "mask.mrc").data))
+    n = len(mask)
+    planes = torch.zeros_like(mask)
+    planes[n // 2 - PLANES // 2 : n // 2 + PLANES // 2] = mask[n // 2 - PLANES // 2 : n // 2 + PLANES // 2]
+    noise = torch.randn(2, n, n, n, generator=torch.Generator().manual_seed(0))
+    start = now()
+    local_resolution(noise[0], noise[1], planes, 1.0, window=WINDOW)
+    share = resolution_windows(planes, WINDOW) / max(1, resolution_windows(mask, WINDOW))
+    return (now() - start) / max(share, 1e-3)

@@ -7,7 +7,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_flex3d.ui.session import Session
 
-SHARE = 0.02
+SHARE = 0.01
 """Share of the time that frames are drawn at most: drawing takes the processor from the training."""
 
 QUICKEST = 100
