@@ -1,4 +1,4 @@
-"""Pictures of the mesh studio, step by step, for `mesh.md`: two made blocks that slide along each other.
+"""Pictures of the mesh studio, step by step, for `mesh.md`: two made combs that slide along each other.
 
 Run: python docs/pictures_mesh.py [--out docs/images] [--theme dark]    (needs a display; Xvfb will do)
 """
@@ -64,8 +64,8 @@ class Studio:
         Image.fromarray(pixels[..., :3]).quantize(COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
         print(f"{path}  {path.stat().st_size // 1024} kB")
 
-    def blocks(self) -> np.ndarray:
-        """Voxels of the mask labelled by the block that they belong to, 1 or 2."""
+    def combs(self) -> np.ndarray:
+        """Voxels of the mask labelled by the comb that they belong to, 1 or 2."""
         ground = self.design.painting.ground
         voxels = np.argwhere(ground.mask)
         places = voxel_positions(voxels, len(ground.mask), ground.density.pixel_size)
@@ -75,10 +75,10 @@ class Studio:
         return labels
 
     def stroke(self, segment: int, height: float) -> None:
-        """Paint along a block's surface, as the mouse would."""
+        """Paint along a comb's surface, as the mouse would."""
         painting = self.design.painting
         self.design.selected = segment
-        inside = (self.blocks() == segment) & (painting.ground.density.data > painting.contour)
+        inside = (self.combs() == segment) & (painting.ground.density.data > painting.contour)
         voxels = np.argwhere(inside)
         near = voxels[np.abs(voxels[:, 0] - np.quantile(voxels[:, 0], height)) < 1]
         with painting.stroke():
@@ -111,8 +111,8 @@ def tour(studio: Studio, out: Path) -> None:
     studio.viewer.scene.camera.angles = TILTED
     studio.then(bench.sources.button.click)
     studio.picture(out / "studio-watershed.png")
-    design.roles, design.names = {1: "soft", 2: "soft"}, {1: "fixed block", 2: "sliding block"}
-    studio.then(lambda: design.painting.replace(studio.blocks()))
+    design.roles, design.names = {1: "soft", 2: "soft"}, {1: "fixed comb", 2: "sliding comb"}
+    studio.then(lambda: design.painting.replace(studio.combs()))
     studio.then(bench.none_button.click)
     studio.picture(out / "studio-joints.png", scroll=10_000)
     bench.try_button.click()

@@ -1,4 +1,4 @@
-"""Two blocks that slide along each other: how much of the motion a mesh, or a training on it, misses."""
+"""Two combs that slide along each other: how much of the motion a mesh, or a training on it, misses."""
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ def missed_by_mesh(mesh, atoms, true):
 
 
 def missed_by_training(model, made):
-    """Share of the motion that a trained model misses; a shift common to both blocks belongs to the pose."""
+    """Share of the motion that a trained model misses; a shift common to both combs belongs to the pose."""
     centres = [model.latents[made.state == s].mean(0) for s in range(len(made.angles))]
     moved = np.stack([model.move(made.coordinates[made.reference], z) for z in centres])
     about = [x - x.mean(1, keepdims=True) for x in (moved, made.coordinates)]

@@ -1,4 +1,4 @@
-"""Two blocks that slide along each other: what a mesh lets them do, without training and with it."""
+"""Two combs that slide along each other: what a mesh lets them do, without training and with it."""
 
 import numpy as np
 import pytest
@@ -17,8 +17,8 @@ BOX, APIX = 64, 3.0
 
 
 @pytest.fixture(scope="module")
-def blocks():
-    """Atoms, their true displacements at the rms state, mask, and voxels labelled by their block."""
+def combs():
+    """Atoms, their true displacements at the rms state, mask, and voxels labelled by their comb."""
     atoms, moving = pseudo_protein(np.random.default_rng(20231), "slide")
     states = move(atoms, moving, "slide", np.linspace(-12, 12, 21)[:, None])
     mask = solvent_mask(states, BOX, APIX) > 0.5
@@ -30,8 +30,8 @@ def blocks():
     return atoms, true - true.mean(0), mask, labels
 
 
-def test_only_a_split_mesh_lets_two_blocks_slide(blocks):
-    atoms, true, mask, labels = blocks
+def test_only_a_split_mesh_lets_two_combs_slide(combs):
+    atoms, true, mask, labels = combs
     regular = lattice(mask, APIX, 20)
     joined = segmented(regular, labels, "1>0")
     split = segmented(regular, labels, "none")
@@ -42,7 +42,7 @@ def test_only_a_split_mesh_lets_two_blocks_slide(blocks):
 
 @pytest.mark.slow
 def test_training_recovers_the_slide_on_a_split_mesh_only(tmp_path):
-    """The whole way from particles, blocks told apart by the chains of the model."""
+    """The whole way from particles, combs told apart by the chains of the model."""
     made = write_sample(tmp_path / "set", kind="slide", particles=2000)
     inputs = {"particles": made.particles, "map": made.map, "mask": made.mask}
     prep = prepare(stage_named("prep").params(**inputs), tmp_path / "prep").folder

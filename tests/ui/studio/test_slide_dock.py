@@ -1,4 +1,4 @@
-"""Two blocks that slide: parts painted in the dock let them, the mesh in one piece does not."""
+"""Two combs that slide: parts painted in the dock let them, the mesh in one piece does not."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def built(qtbot, session, panel, limit=LONG):
 
 
 def painted(qtbot, session, made):
-    """The mesh job of two blocks, each painted with a few dabs in 3-D, joined to nothing."""
+    """The mesh job of two combs, each painted with a few dabs in 3-D, joined to nothing."""
     dock = MeshDock(session)
     session.viewer.window.add_dock_widget(dock, name="Mesh")
     qtbot.waitUntil(lambda: dock.bench is not None, timeout=LONG)
@@ -51,9 +51,9 @@ def painted(qtbot, session, made):
     for moving in (False, True):
         if moving:
             QTest.mouseClick(bench.new_button, Qt.MouseButton.LeftButton)
-        block = atoms[made.moving == moving]
+        comb = atoms[made.moving == moving]
         with painting.stroke():
-            for atom in block[:: len(block) // DABS]:
+            for atom in comb[:: len(comb) // DABS]:
                 painting.dab(np.rint(painting.grid.indices(atom)).astype(int))
     QTest.mouseClick(bench.none_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: design.is_settled and len(design.draft.facts) == 2, timeout=LONG)
@@ -76,7 +76,7 @@ def test_a_mesh_split_by_a_few_dabs_can_follow_the_slide(qtbot, slide):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("slide", [2000], indirect=True)
-def test_training_recovers_the_slide_of_painted_blocks(qtbot, slide):
+def test_training_recovers_the_slide_of_painted_combs(qtbot, slide):
     made, session = slide
     missed = []
     for mesh_job in painted(qtbot, session, made):
