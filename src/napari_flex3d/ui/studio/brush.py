@@ -28,9 +28,7 @@ def surface_brush(painting: Painting, viewer: Any, event: Any) -> Iterator[None]
     event.handled = True
     with camera_held(viewer), painting.stroke():
         painting.dab(voxel)
-        while (
-            event.type != "mouse_release"
-        ):  # it counts as a move: of quick ones vispy drops all but one in 10 ms
+        while event.type != "mouse_release":  # a move, too: of quick ones vispy drops all but one in 10 ms
             yield
             voxel = painting.voxel_under(event)
             if voxel is not None:
