@@ -15,7 +15,7 @@ from napari_flex3d.ui.train_dock import TrainDock
 from tests.slide import missed_by_mesh, missed_by_training
 
 LONG, NIGHT = 60_000, 1_800_000
-DABS = 400
+DABS = 800
 
 
 @pytest.fixture
@@ -39,13 +39,14 @@ def built(qtbot, session, panel, limit=LONG):
 
 
 def painted(qtbot, session, made):
-    """The mesh job of two combs, each painted with a few dabs in 3-D, joined to nothing."""
+    """The mesh job of two combs, each painted with dabs in 3-D, joined to nothing."""
     dock = MeshDock(session)
     session.viewer.window.add_dock_widget(dock, name="Mesh")
     qtbot.waitUntil(lambda: dock.bench is not None, timeout=LONG)
     whole = built(qtbot, session, dock.panel)
     bench, design = dock.bench, dock.design
     QTest.mouseClick(bench.solid_button, Qt.MouseButton.LeftButton)
+    bench.brush_slider.setValue(8)  # teeth are 18 Å thick
     painting = design.painting
     atoms = made.coordinates[made.reference]
     for moving in (False, True):
@@ -62,7 +63,7 @@ def painted(qtbot, session, made):
 
 
 @pytest.mark.parametrize("slide", [40], indirect=True)
-def test_a_mesh_split_by_a_few_dabs_can_follow_the_slide(qtbot, slide):
+def test_a_mesh_split_by_dabs_can_follow_the_slide(qtbot, slide):
     made, session = slide
     true = made.coordinates[-1] - made.coordinates[made.reference]
     true -= true.mean(0)
