@@ -9,6 +9,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_flex3d import stages
+from napari_flex3d.fit.density import in_halves
 from napari_flex3d.fit.halves import half_of
 from napari_flex3d.fit.state import set_up
 from napari_flex3d.io.errors import InputError
@@ -158,3 +159,9 @@ def test_a_training_of_another_mesh_cannot_go_on(trained, mesh_job, tmp_path):
     other = replace(params(tmp_path / "mesh"), continue_from=trained, extra_epochs=1)
     with pytest.raises(InputError, match="trained on other particles or another mesh"):
         stages.train_model(other, tmp_path / "train")
+
+
+def test_halves_for_the_prior_are_as_large_whatever_rows_are_taken():
+    """Every second particle of a large set has even numbers only; copies of a particle stay together."""
+    assert np.bincount(in_halves(np.arange(0, 400, 2))).tolist() == [100, 100]
+    assert in_halves(np.array([4, 4, 8, 8, 6])).tolist() == [0, 0, 0, 0, 1]

@@ -1,6 +1,8 @@
 """Steps of the canonical map and of the rigid model's map."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_flex3d.fit.levels import Level, noise_amplitude
@@ -75,16 +77,21 @@ class DensitySteps:
         self._gathered, self._seen = [], 0
 
 
+def in_halves(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Half, 0 or 1, of each row by the number of its particle: both as large, copies of a particle in one."""
+    return np.unique(numbers, return_inverse=True)[1] % 2
+
+
 def _weights_and_signal(setup: Setup, limit: float) -> tuple[Tensor, Tensor]:
     """Fourier weights (n, n, half) of the training particles, and signal to noise of their map in each shell."""
     particles, train = setup.particles, setup.train
     box = particles.box_size
     some = train[:: max(1, len(train) // PARTICLES_FOR_WEIGHTS)]
     weight = noise_amplitude(setup, limit).square() / multiplicity(box)
-    halves = []
+    halves, half_of = [], in_halves(particles.number[some])
     for half in (0, 1):
         sums = SliceSum(box, with_values=True)
-        rows = some[particles.number[some] % 2 == half]
+        rows = some[half_of == half]
         for start in range(0, len(rows), 256):
             batch = particles.batch(rows[start : start + 256])
             power = batch.transfer.abs().square() * weight
