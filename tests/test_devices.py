@@ -240,3 +240,13 @@ def test_want_of_memory_is_said_with_what_helps():
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
     with pytest.raises(RuntimeError, match="something else"), room_on(cuda, "Use less."):
         raise RuntimeError("something else")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_trains_as_the_cpu_does(mesh_job):
+    """To rounding, which a few epochs make larger: losses, motion, and how many cells are inside out."""
+    (here, _, _), (there, _, _) = trained(mesh_job, "cpu"), trained(mesh_job, "cuda")
+    for before, after in zip(here, there, strict=True):
+        for name, value in before.items():
+            assert after[name] == pytest.approx(value, rel=1e-2, abs=1e-3), name

@@ -128,10 +128,11 @@ def gauss_newton(
         scene.values, vertices, motion.contiguous(), scene.body, *images, scene.oversampling
     )
     precision = precision + torch.diag_embed(prior.curvature(latents))
-    step = torch.linalg.solve(precision, pull - prior.gradient(latents))
+    covariance, _ = torch.linalg.inv_ex(precision)  # "ex": a GPU need not be waited for
+    step = (covariance @ (pull - prior.gradient(latents))[..., None])[..., 0]
     length = step.norm(dim=-1, keepdim=True)
     step = step * (LARGEST_STEP / length.clamp(min=LARGEST_STEP))
-    return (latents + step).clamp(-FARTHEST, FARTHEST), torch.linalg.inv(precision)
+    return (latents + step).clamp(-FARTHEST, FARTHEST), covariance
 
 
 @torch.no_grad()

@@ -98,8 +98,7 @@ class Particles:
         self.source_row = table.row
         self.number = table.particle_numbers()
         """(N) the same for the copies of one particle, which must not be judged by one another."""
-        self._optics = Optics(table, self.box_size, pixel_size)
-        self._optics_box = self.box_size
+        self._optics: Optics | None = None
 
     @classmethod
     def open(cls, job: Path, stack: StackName = "train") -> Self:
@@ -175,12 +174,11 @@ class Particles:
         self, rows: NDArray[np.int64], device: torch.device | str = "cpu", *, box: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """Transfer functions, the particles' scale included, and rotations of some rows."""
-        box = box or self.box_size
-        if box != self._optics_box:
-            self._optics_box = box
-            self._optics = Optics(self.table, box, self.pixel_size * self.box_size / box)
-        transfer = self._optics.transfer(rows).mul_(torch.from_numpy(self.scale[rows])[:, None, None])
-        return transfer.to(device), self._optics.rotation(rows).to(device)
+        box, device = box or self.box_size, torch.device(device)
+        if self._optics is None or (self._optics.box_size, self._optics.device) != (box, device):
+            self._optics = Optics(self.table, box, self.pixel_size * self.box_size / box, device)
+        scale = torch.from_numpy(self.scale[rows]).to(device)
+        return self._optics.transfer(rows).mul_(scale[:, None, None]), self._optics.rotation(rows).to(device)
 
     def batches(
         self,
@@ -203,6 +201,15 @@ class Particles:
 class Optics:
     """The microscope's part of the image model, for images of one box and pixel over the table's field.
 
+    Parameters
+    ----------
+    table
+        Particles and optics groups.
+    box_size, pixel_size
+        Of the images.
+    device
+        Where transfer functions are computed.
+
     Notes
     -----
     Aberrations and CTF are taken at ``M k``, M being RELION's magnification matrix; an atom at v then
@@ -210,16 +217,20 @@ class Optics:
     the table's, are 0.
     """
 
-    def __init__(self, table: ParticleTable, box_size: int, pixel_size: float) -> None:
+    def __init__(
+        self, table: ParticleTable, box_size: int, pixel_size: float, device: torch.device | str = "cpu"
+    ) -> None:
+        self.box_size = box_size
+        self.device = torch.device(device)
         self._table = table
-        self._box_size = box_size
-        self._frequency = frequencies(box_size) / pixel_size
+        self._pixel_size = pixel_size
         names = (
             "defocus_u defocus_v defocus_angle voltage spherical_aberration amplitude_contrast phase_shift "
             "bfactor ctf_scale"
         )
         self._ctf = torch.from_numpy(np.stack([getattr(table, n) for n in names.split()]).astype(np.float32))
         self._shift = torch.from_numpy((table.shift / pixel_size).astype(np.float32))
+        self._cycles = frequencies(box_size, self.device)  # per pixel
         self._plates = {int(g): self._plate(int(g)) for g in np.unique(table.group)}
 
     def rotation(self, rows: NDArray[np.int64]) -> Tensor:
@@ -233,7 +244,7 @@ class Optics:
 
     def transfer(self, rows: NDArray[np.int64]) -> Tensor:
         """CTF times shift phase, (B, n, n // 2 + 1)."""
-        phase = shift_phase(frequencies(self._box_size), self._shift[rows])
+        phase = shift_phase(self._cycles, self._shift[rows].to(self.device))
         groups = self._table.group[rows]
         there = np.unique(groups)
         for group in there:
@@ -247,9 +258,10 @@ class Optics:
     def _plate(self, number: int) -> "_Plate":
         group = self._table.groups[number]
         first = int(np.flatnonzero(self._table.group == number)[0])
-        frequency = self._frequency @ torch.tensor(group.magnification, dtype=torch.float32).T
+        per_angstrom = self._cycles / self._pixel_size
+        frequency = per_angstrom @ torch.tensor(group.magnification, dtype=torch.float32).T.to(self.device)
         is_coarser = group.pixel_size > 1.0001 * self._table.pixel_size
-        inside = (self._frequency.abs() < 0.5 / group.pixel_size).all(-1) if is_coarser else None
+        inside = (per_angstrom.abs() < 0.5 / group.pixel_size).all(-1) if is_coarser else None
         voltage, aberration = self._table.voltage[first], self._table.spherical_aberration[first]
         return _Plate.of(group, frequency, inside, float(voltage), float(aberration))
 
@@ -296,7 +308,7 @@ class _Plate:
         return phase
 
     def _contrast(self, parameters: Tensor) -> Tensor:
-        gamma = ctf_phase(self.basis, *parameters[:7])
+        gamma = ctf_phase(self.basis, *parameters[:7].to(self.basis))
         if self.even is not None:
             gamma += self.even
         value = gamma.sin_().mul_(-envelope(self.basis[1], *parameters[7:]))

@@ -100,18 +100,20 @@ def _visit(
 ) -> None:
     """One batch: its latents, then the flow and the map."""
     params = setup.params
+    at = torch.from_numpy(rows).to(state.latents.device)
     if not setup.holds_latents(state.epoch):
         prior, scene = _prior(setup, state), _scene(state, level)
-        latents = state.latents[rows]
+        latents = state.latents[at]
         if state.epoch < TRIAL_EPOCHS and state.epoch > 0:
             trials = _trials(latents, _some_latents(setup, state, len(rows), random), random)
             latents = best_trial(scene, batch, state.generator, trials, prior)
         fitted = gauss_newton(scene, batch, state.generator, latents, prior)
-        state.latents[rows], state.covariance[rows] = fitted
-    latents = state.latents[rows]
+        state.latents[at], state.covariance[at] = fitted
+    latents = state.latents[at]
     noise = torch.randn(latents.shape, generator=random).to(latents.device)
     if params.latent_noise == "auto":
-        latents = latents + (torch.linalg.cholesky(state.covariance[rows]) @ noise[..., None])[..., 0]
+        root, _ = torch.linalg.cholesky_ex(state.covariance[at])  # "ex": a GPU need not be waited for
+        latents = latents + (root @ noise[..., None])[..., 0]
     else:
         latents = latents + params.latent_noise * STANDARD_PER_DISPLAYED * noise
 
@@ -142,12 +144,7 @@ def _visit(
     state.values, state.rigid_values = values.detach(), rigid_values.detach()
     if density is not None:
         density.add(state, gradients, len(rows))
-    loss = loss.detach()
-    sums.flexible += float(loss.sum())
-    sums.gain += float((rigid_loss.detach() - loss[:few]).sum())
-    sums.energy += float(energy.detach().mean()) * len(rows)
-    sums.count += len(rows)
-    sums.compared += few
+    sums.add(loss.detach(), rigid_loss.detach(), energy.detach())
 
 
 def _centred_flow(generator: FlowGenerator, latents: Tensor, others: Tensor) -> Tensor:

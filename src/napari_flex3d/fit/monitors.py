@@ -1,7 +1,6 @@
 """Monitors of a training: what is measured after every epoch, and what a person should know of it, in words."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,23 +29,27 @@ EFFECT = 4
 History = Sequence[dict[str, float]]
 
 
-@dataclass
 class Sums:
-    """Sums over the training particles of an epoch.
+    """Sums over the training particles of an epoch. They stay on the device until asked for: a GPU need not wait."""
 
-    Parameters
-    ----------
-    flexible, energy
-        Loss of the flexible model and rigidity energy, summed over ``count`` particles.
-    gain
-        Rigid loss minus flexible loss, summed over ``compared`` particles.
-    """
+    def __init__(self) -> None:
+        self._parts: list[Tensor] = []
+        self._count = self._compared = 0
 
-    flexible: float = 0.0
-    gain: float = 0.0
-    energy: float = 0.0
-    count: int = 0
-    compared: int = 0
+    def add(self, flexible: Tensor, rigid: Tensor, energy: Tensor) -> None:
+        """Take losses of a batch (B), of its first few particles at rest, and rigidity energies of some."""
+        count, compared = len(flexible), len(rigid)
+        gain = (rigid - flexible[:compared]).sum()
+        self._parts.append(torch.stack([flexible.sum(), gain, energy.mean() * count]))
+        self._count += count
+        self._compared += compared
+
+    def measured(self) -> dict[str, float]:
+        """Mean losses of the two models and mean energy."""
+        flexible, gain, energy = torch.stack(self._parts).cpu().double().sum(0).tolist()
+        loss = flexible / self._count
+        rigid_loss = loss + gain / self._compared
+        return {"loss": loss, "rigid_loss": rigid_loss, "rigidity_energy": energy / self._count}
 
 
 class HeldOut:
@@ -104,10 +107,8 @@ def measured(setup: Setup, state: Fit, level: Level, sums: Sums, held: HeldOut) 
     turned = deformation_gradient(elastic.rest + farthest, elastic.cells, elastic.inverse)
     return {
         "epoch": state.epoch,
-        "loss": sums.flexible / sums.count,
-        "rigid_loss": sums.flexible / sums.count + sums.gain / sums.compared,
+        **sums.measured(),
         **held.measured(),
-        "rigidity_energy": sums.energy / sums.count,
         "displacement_rms": float(state.average.rms(moved)),
         "displacement_max": float(moved[:, carrying].norm(dim=-1).max()),
         "latent_spread": float(latents.std(0).mean()),

@@ -115,7 +115,7 @@ def find_motions(setup: Setup, rest: Rest) -> Generator[tuple[int, int], None, M
         gain=gain,
         error=error,
         supported=int(sure.long().cumprod(0).sum()),
-        fields=torch.einsum("rm,rpc->mpc", (along * spread).to(basis), basis),
+        fields=torch.einsum("rm,rpc->mpc", (along * spread).float(), basis.cpu()),
         rows=rows,
         latents=((latents - latents.mean(0)) / spread).float().cpu(),
     )
@@ -181,9 +181,9 @@ def _normal_equations(
         signs = torch.randint(2, (NULLS, *rest.shape[:-1], 1), generator=random).to(rest) * 2 - 1
         for i, number in enumerate(setup.particles.number[rows[done : done + len(rest)].numpy()].tolist()):
             signs[:, i] = drawn.setdefault(number, signs[:, i])
-        precision.append((along @ along.mT).double())
-        pull.append(torch.einsum("brk,bk->br", along, rest.flatten(1)).double())
-        null.append(torch.einsum("brk,nbk->nbr", along, (rest * signs).flatten(2)).double())
+        precision.append((along @ along.mT).cpu().double())
+        pull.append(torch.einsum("brk,bk->br", along, rest.flatten(1)).cpu().double())
+        null.append(torch.einsum("brk,nbk->nbr", along, (rest * signs).flatten(2)).cpu().double())
         done += len(rest)
         yield done, len(rows)
     return torch.cat(precision), torch.cat(pull), torch.cat(null, dim=1)

@@ -117,7 +117,7 @@ def ctf(
 def envelope(
     s2: Float[Tensor, "*grid"], bfactor: Float[Tensor, " batch"], scale: Float[Tensor, " batch"]
 ) -> Float[Tensor, "batch *#grid"]:
-    """Scale of each particle times ``exp(-B s² / 4)``; one number a particle, broadcast, where no B is given."""
+    """Scale of each particle times ``exp(-B s² / 4)``, where s² is; one number a particle, broadcast, without B."""
     shape = (-1,) + (1,) * s2.ndim
-    scale = scale.reshape(shape)
-    return scale * torch.exp(bfactor.reshape(shape) * s2 / -4) if bool(bfactor.any()) else scale
+    scale = scale.reshape(shape).to(s2)
+    return scale * torch.exp(bfactor.reshape(shape).to(s2) * s2 / -4) if bool(bfactor.any()) else scale

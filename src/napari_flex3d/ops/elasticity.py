@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from scipy.sparse import csc_matrix
 from torch import Tensor
 
+from napari_flex3d.ops.projection import implementation_for
+
 
 def shape_gradients(
     vertices: Float[Tensor, "vertices 3"], cells: Int[Tensor, "cells 4"]
@@ -98,9 +100,9 @@ def rigidity_energy(
     The sum of squared deviations of the singular values from one (Punjani & Fleet 2023; as-rigid-as-possible energy of
     Chao et al. 2010). ``R`` is the closest rotation, held constant: the derivative is then exactly ``2 (F - R)``.
     """
-    if positions.device.type == "cpu":
-        return _RigidityOnCpu.apply(positions, cells, inverse, weight)  # type: ignore[no-untyped-call]
-    return _rigidity_energy(positions, cells, inverse, weight)
+    if implementation_for(positions.device) == "torch":
+        return _rigidity_energy(positions, cells, inverse, weight)
+    return _Rigidity.apply(positions, cells, inverse, weight)  # type: ignore[no-untyped-call]
 
 
 def _rigidity_energy(positions: Tensor, cells: Tensor, inverse: Tensor, weight: Tensor) -> Tensor:
@@ -109,25 +111,18 @@ def _rigidity_energy(positions: Tensor, cells: Tensor, inverse: Tensor, weight: 
     return ((gradient - rotation).square().sum((0, 1)) * weight).sum(-1)
 
 
-class _RigidityOnCpu(torch.autograd.Function):
-    """Energy and its derivative in one pass by numba; cells that are inverted or nearly flat by decomposition."""
+class _Rigidity(torch.autograd.Function):
+    """Energy and its derivative in one pass, by numba or by Triton."""
 
     @staticmethod
     def forward(ctx: Any, positions: Tensor, cells: Tensor, inverse: Tensor, weight: Tensor) -> Tensor:
-        from napari_flex3d.ops._rigidity import energy_and_slope
-
         at = positions.detach().contiguous()
-        energy, slope = at.new_zeros(len(at)), torch.zeros_like(at)
-        unsafe = torch.zeros(len(at), len(cells), dtype=torch.bool)
-        arrays = (at, cells, inverse.to(at), weight.to(at), energy, slope, unsafe)
-        if energy_and_slope(*(a.numpy() for a in arrays)):
-            for i in unsafe.any(1).nonzero()[:, 0].tolist():
-                some = unsafe[i]
-                with torch.enable_grad():
-                    one = at[i : i + 1].clone().requires_grad_()
-                    (rest,) = _rigidity_energy(one, cells[some], inverse[some].to(at), weight[some].to(at))
-                energy[i] += rest.detach()
-                slope[i] += torch.autograd.grad(rest, one)[0][0]
+        if at.device.type == "cpu":
+            energy, slope = _by_numba(at, cells, inverse, weight)
+        else:
+            from napari_flex3d.ops._rigidity_triton import energy_and_slope
+
+            energy, slope = energy_and_slope(at, cells, inverse, weight)
         ctx.save_for_backward(slope)
         return energy
 
@@ -135,6 +130,24 @@ class _RigidityOnCpu(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (slope,) = ctx.saved_tensors
         return gradients[0][:, None, None] * slope, None, None, None
+
+
+def _by_numba(at: Tensor, cells: Tensor, inverse: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Energy and derivative; cells that are inverted or nearly flat by decomposition."""
+    from napari_flex3d.ops._rigidity import energy_and_slope
+
+    energy, slope = at.new_zeros(len(at)), torch.zeros_like(at)
+    unsafe = torch.zeros(len(at), len(cells), dtype=torch.bool)
+    arrays = (at, cells, inverse.to(at), weight.to(at), energy, slope, unsafe)
+    if energy_and_slope(*(a.numpy() for a in arrays)):
+        for i in unsafe.any(1).nonzero()[:, 0].tolist():
+            some = unsafe[i]
+            with torch.enable_grad():
+                one = at[i : i + 1].clone().requires_grad_()
+                (rest,) = _rigidity_energy(one, cells[some], inverse[some].to(at), weight[some].to(at))
+            energy[i] += rest.detach()
+            slope[i] += torch.autograd.grad(rest, one)[0][0]
+    return energy, slope
 
 
 def stiffness(
