@@ -43,10 +43,10 @@ def latents_and_motion(truth: dict[str, np.ndarray], train: Path) -> None:
         found = spearmanr(model.latents[:, k], param[:, j]).statistic
         print(f"Spearman(z{k + 1}, true coordinate {j + 1})  {found:+.4f}")
     explained = r_squared(model.latents, param)
-    within = share_within(model.latents, model.latent_sd, param)
-    for j, (share, inside) in enumerate(zip(explained, within, strict=True)):
+    for j, share in enumerate(explained):
         print(f"true coordinate {j + 1}: R2 of a quadratic fit by the latents  {share:.4f}")
-        print(f"true coordinate {j + 1}: within 2 sd of the found one  {inside:.1%}")
+    for k, inside in enumerate(share_within(model.latents, model.latent_sd, state)):
+        print(f"true states within 2 sd of z{k + 1}  {inside:.1%}")
     mean = [model.latents[state == s].mean(0) for s in range(len(true))]
     moved = np.stack([model.move(reference, z) for z in mean])
     error, motion = displacement_error(moved, true, truth["ca_moving"].astype(bool))

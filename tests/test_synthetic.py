@@ -182,15 +182,23 @@ def test_true_coordinates_are_explained_by_any_quadratic_map_of_the_latents():
 
 def test_share_within_two_deviations_is_95_percent_for_a_calibrated_posterior():
     rng = np.random.default_rng(1)
-    true = rng.normal(size=(20000, 2))
+    states = rng.normal(size=(200, 2))
+    state = rng.integers(200, size=40000)
     noise = np.array([0.3, 0.8])
-    measured = true + noise * rng.normal(size=true.shape)
-    sd = np.broadcast_to(np.sqrt(noise**2 / (1 + noise**2)), true.shape)  # prior of variance 1
+    measured = states[state] + noise * rng.normal(size=(40000, 2))
+    sd = np.broadcast_to(np.sqrt(noise**2 / (1 + noise**2)), measured.shape)  # prior of variance 1
     mean = measured / (1 + noise**2)
-    other_unit = 5 * true - 2
-    assert synthetic.share_within(mean, sd, other_unit) == pytest.approx([0.954, 0.954], abs=0.006)
-    assert np.all(synthetic.share_within(mean, sd / 2, other_unit) < 0.7)
-    even = rng.uniform(-2, 2, (20000, 1))
-    bent = even + 0.1 * even**2  # a curved scale: the slope differs from particle to particle
-    sharp = even + 0.05 * rng.normal(size=even.shape)
-    assert synthetic.share_within(sharp, np.full_like(even, 0.05), bent) == pytest.approx([0.954], abs=0.01)
+    assert synthetic.share_within(mean, sd, state) == pytest.approx([0.954, 0.954], abs=0.01)
+    assert synthetic.share_within(5 * mean - 2, 5 * sd, state) == pytest.approx([0.954, 0.954], abs=0.01)
+    assert np.all(synthetic.share_within(mean, sd / 2, state) < 0.82)
+
+
+def test_share_within_asks_for_no_scale_of_the_latents():
+    """A coordinate that is bent in any way, with deviations that follow its slope."""
+    rng = np.random.default_rng(2)
+    state = rng.integers(50, size=20000)
+    true = state / 25 - 1
+    slope = 1.2 + np.cos(6 * true)
+    latents = 1.2 * true + np.sin(6 * true) / 6 + 0.05 * slope * rng.normal(size=20000)
+    share = synthetic.share_within(latents[:, None], 0.05 * slope[:, None], state)
+    assert share == pytest.approx([0.954], abs=0.01)

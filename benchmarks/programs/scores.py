@@ -31,7 +31,7 @@ def scores(particles: ParticleSet, found: Found, boxes: list[int]) -> dict[str, 
     if latents.shape[1] == true.shape[1] == 1:
         row["Spearman"] = abs(float(spearmanr(latents[:, 0], true[:, 0]).statistic))
     if found.sd is not None:
-        row["within 2 sd"] = share_within(latents, found.sd[used], true).tolist()
+        row["within 2 sd"] = share_within(latents, found.sd[used], particles.truth["state"][used]).tolist()
     if found.moved is not None:
         atoms = particles.truth["ca_coords_A"][particles.states]
         row["error"], row["motion"] = displacement_error(

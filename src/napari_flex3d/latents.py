@@ -13,6 +13,9 @@ from napari_flex3d.particles import ParticleBatch
 LARGEST_STEP = 1.0
 """No Gauss-Newton step is longer than one standard deviation of the latents."""
 
+SETTLING = 3
+"""Gauss-Newton steps to latents that are to stay."""
+
 FARTHEST = 4.0
 """Latents stay within so many standard deviations."""
 
@@ -133,6 +136,22 @@ def gauss_newton(
     length = step.norm(dim=-1, keepdim=True)
     step = step * (LARGEST_STEP / length.clamp(min=LARGEST_STEP))
     return (latents + step).clamp(-FARTHEST, FARTHEST), covariance
+
+
+@torch.no_grad()
+def settled(
+    scene: Scene, batch: ParticleBatch, generator: FlowGenerator, latents: Tensor, prior: Prior
+) -> tuple[Tensor, Tensor]:
+    """Latents (B, K) where the posterior is highest near those given, and their covariance (B, K, K) there.
+
+    Of each Gauss-Newton step the whole, the half or nothing is taken, whatever fits best: where the flow bends, whole
+    steps would go to and fro for ever.
+    """
+    for _ in range(SETTLING):
+        ahead, _ = gauss_newton(scene, batch, generator, latents, prior)
+        steps = torch.stack([ahead, (latents + ahead) / 2, latents])
+        latents = best_trial(scene, batch, generator, steps, prior)
+    return latents, gauss_newton(scene, batch, generator, latents, prior)[1]
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from napari_flex3d.fit.levels import RESOLUTION_LIMIT, Level, early_epochs, leve
 from napari_flex3d.fit.monitors import HeldOut, Sums, measured
 from napari_flex3d.fit.poses import PosePrior, improve
 from napari_flex3d.fit.state import Fit, FitParams, Setup, at_rest, begin, latent_scale, set_up
-from napari_flex3d.latents import Prior, Scene, best_trial, gauss_newton
+from napari_flex3d.latents import Prior, Scene, best_trial, gauss_newton, settled
 from napari_flex3d.model import FlowGenerator
 from napari_flex3d.ops.elasticity import rigidity_energy
 from napari_flex3d.particles import ParticleBatch, Particles
@@ -205,13 +205,13 @@ def _standardise(state: Fit, train: NDArray[np.int64]) -> None:
 
 
 def _settle(setup: Setup, state: Fit, level: Level) -> Iterator[None]:
-    """Take the averaged flow for good, and fit the training particles' latents to it once more."""
+    """Take the averaged flow for good, and fit the training particles' latents to it until they stay."""
     state.generator.load_state_dict(state.average.state_dict())
     if setup.params.freeze_latents:
         return
     scene, prior = _scene(state, level), _prior(setup, state)
     for rows, batch in level.batches(setup, setup.train, 64):
-        fitted = gauss_newton(scene, batch, state.generator, state.latents[rows], prior)
+        fitted = settled(scene, batch, state.generator, state.latents[rows], prior)
         state.latents[rows], state.covariance[rows] = fitted
         yield
 
@@ -229,9 +229,7 @@ def _score_held_out(
         if not setup.params.freeze_latents:
             trials = _trials(latents, _some_latents(setup, state, len(rows), random), random)
             latents = best_trial(scene, batch, state.generator, trials, prior)
-            for _ in range(2):
-                latents, covariance = gauss_newton(scene, batch, state.generator, latents, prior)
-            assert covariance is not None
+            latents, covariance = settled(scene, batch, state.generator, latents, prior)
             state.latents[rows], state.covariance[rows] = latents, covariance
         with torch.no_grad():
             losses = scene.loss(batch, state.generator(latents)), rigid.loss(batch, None)
@@ -254,9 +252,7 @@ def infer(setup: Setup, state: Fit, particles: Particles) -> Iterator[Tensor]:
         steps = _trials(torch.zeros_like(others[0]), others[0], random)
         trials = torch.cat([steps, torch.stack(others[1:])])
         latents = best_trial(scene, batch, state.generator, trials, prior)
-        for _ in range(4):
-            latents, _ = gauss_newton(scene, batch, state.generator, latents, prior)
-        yield latents
+        yield settled(scene, batch, state.generator, latents, prior)[0]
 
 
 def polish(setup: Setup, state: Fit, prior: PosePrior) -> Generator[int, None, Tensor]:

@@ -3,7 +3,7 @@
 from itertools import combinations_with_replacement
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from numpy import ndarray
 
 
@@ -65,39 +65,29 @@ def r_squared(
 def share_within(
     latents: Float[ndarray, "n latents"],
     sd: Float[ndarray, "n latents"],
-    true: Float[ndarray, "n motions"],
+    state: Integer[ndarray, " n"],
     *,
     deviations: float = 2.0,
-    degree: int = 3,
-) -> Float[ndarray, " motions"]:
-    """Share of particles whose true coordinate lies within so many standard deviations of the found one.
+) -> Float[ndarray, " latents"]:
+    """Share of particles whose true state lies within so many standard deviations of the latent that was found.
 
-    Latents have a unit of their own, so the true coordinate is fitted by a polynomial of the latents, and each
-    particle's deviation is carried into its unit by the slope there. The fit goes this way round because a posterior
-    mean is drawn to the prior: the truth is expected at the mean, while the mean is not expected at the truth.
+    The latent of a state is the mean of its particles', as for displacements and maps, made larger by what a
+    posterior mean is drawn to the prior's: by ``1 - variance / total``, the total being that of latents and posteriors.
 
     Parameters
     ----------
     latents, sd
-        Posterior mean and standard deviation of each latent; covariances between latents are taken as 0.
-    true
-        True coordinates of the same particles, in any unit.
+        Posterior mean and standard deviation of each latent.
+    state
+        Number of each particle's true state; several particles have each.
     deviations
         How many standard deviations; 2 should hold 95 % of a calibrated posterior.
-    degree
-        Of the polynomial.
     """
-    unit = latents.std(0)
-    scaled = _scaled(latents)
-    factors = np.linalg.lstsq(_powers(scaled, degree), true, rcond=None)[0]
-    missed = true - _powers(scaled, degree) @ factors
-    variance = np.zeros_like(true)
-    for column in range(latents.shape[1]):
-        step = np.zeros(latents.shape[1])
-        step[column] = 1e-3
-        slope = (_powers(scaled + step, degree) - _powers(scaled - step, degree)) @ factors / 2e-3
-        variance += (slope * sd[:, [column]] / unit[column]) ** 2
-    return (np.abs(missed) <= deviations * np.sqrt(variance)).mean(0)
+    about, variance = latents - latents.mean(0), sd**2
+    kept = 1 - variance / (latents.var(0) + variance.mean(0))
+    of = np.unique(state, return_inverse=True)[1]
+    total, share = (np.stack([np.bincount(of, column) for column in x.T], -1) for x in (about, kept))
+    return (np.abs(about - (total / share)[of]) <= deviations * sd).mean(0)
 
 
 def _scaled(latents: Float[ndarray, "n latents"]) -> Float[ndarray, "n latents"]:
