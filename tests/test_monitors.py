@@ -20,6 +20,7 @@ from napari_flex3d.synthetic import write_sample
 from napari_flex3d.train import TrainParams
 
 PIXEL = 6.0
+PLAIN = {"latent_dims": 1, "rigidity": 2.0}
 
 
 @pytest.fixture(scope="module")
@@ -33,21 +34,39 @@ def mesh_job(tmp_path_factory):
 
 
 def warnings_of(mesh_job, out, **params):
-    job = stages.train_model(TrainParams(mesh=mesh_job, **{"latent_dims": 1, "rigidity": 2.0} | params), out)
+    job = stages.train_model(TrainParams(mesh=mesh_job, **params), out)
     assert (out / "warnings.txt").read_text().splitlines() == job.warnings
     return "\n".join(job.warnings)
 
 
 def test_latents_that_collapse_are_said(mesh_job, tmp_path):
-    said = warnings_of(mesh_job, tmp_path / "train", epochs=4, centering=1e6)
+    said = warnings_of(mesh_job, tmp_path / "train", **PLAIN, epochs=4, centering=1e6)
     assert "The latents collapsed to 0" in said
     assert "Use centering = auto (now 1e+06)" in said
 
 
 def test_a_map_that_overshoots_raises_the_loss_of_held_out_particles(mesh_job, tmp_path):
-    said = warnings_of(mesh_job, tmp_path / "train", epochs=9, held_out=40.0, density_lr=8.0)
+    said = warnings_of(mesh_job, tmp_path / "train", **PLAIN, epochs=9, held_out=40.0, density_lr=8.0)
     assert "The loss of held-out particles rose by" in said
     assert "the map fits noise. Use more particles" in said
+
+
+def test_a_motion_that_fits_noise_raises_the_loss_of_held_out_particles(mesh_job, tmp_path):
+    """Latents that mean nothing, held, and no rigidity: what 48 images have in common with them is noise."""
+    z = np.random.default_rng(0).normal(size=(80, 4))
+    rows = [f"{i}," + ",".join(f"{v}" for v in row) for i, row in enumerate(z)]
+    (tmp_path / "given.csv").write_text("\n".join(["particle,z1,z2,z3,z4", *rows]))
+    params = {"initial_latents": tmp_path / "given.csv", "freeze_latents": True, "freeze_density": True}
+    params |= {"latent_dims": 4, "rigidity": 0.0, "latent_noise": 0.0, "flow_lr": 1e-2, "flow_lr_final": 1e-2}
+    said = warnings_of(mesh_job, tmp_path / "train", **params, epochs=6, extra_epochs=8, held_out=40.0)
+    assert "after its best epoch: the motion fits noise. Raise rigidity (now 0) to 1" in said
+
+
+def test_too_much_rigidity_is_named_where_no_motion_was_found(mesh_job, tmp_path):
+    """A hinge that is held: the flexible and the rigid model fit alike."""
+    said = warnings_of(mesh_job, tmp_path / "train", latent_dims=1, rigidity=1e5, epochs=4)
+    assert "No motion was found" in said
+    assert "rigidity = 100000 is too high: try 25000" in said
 
 
 def test_latents_that_pile_up_at_the_border_are_said(mesh_job, tmp_path):
@@ -55,7 +74,7 @@ def test_latents_that_pile_up_at_the_border_are_said(mesh_job, tmp_path):
     z = np.random.default_rng(0).standard_cauchy(80)
     (tmp_path / "given.csv").write_text("particle,z1\n" + "".join(f"{i},{v}\n" for i, v in enumerate(z)))
     params = {"epochs": 2, "initial_latents": tmp_path / "given.csv", "freeze_latents": True}
-    said = warnings_of(mesh_job, tmp_path / "train", **params)
+    said = warnings_of(mesh_job, tmp_path / "train", **PLAIN, **params)
     assert "of the latents pile up at the border" in said
     shown = load_model(tmp_path / "train").latents
     assert (np.abs(shown) > 1.45).mean() > 0.01
@@ -151,7 +170,7 @@ def test_what_the_consensus_map_knew_of_held_out_particles_is_no_alarm(rise, sai
 
 @pytest.mark.slow
 def test_a_good_training_of_images_by_another_program_has_no_warnings(particle_sets, tmp_path):
-    """GroEL by cryoJAX, with the defaults."""
+    """GroEL by cryoJAX, with the defaults at a training box of 64."""
     folder, prep, mesh, train = (
         particle_sets / "groel",
         *(tmp_path / name for name in ("prep", "mesh", "train")),
@@ -159,4 +178,4 @@ def test_a_good_training_of_images_by_another_program_has_no_warnings(particle_s
     files = {"map": folder / "map.mrc", "mask": folder / "mask.mrc"}
     stages.prepare(PrepParams(particles=folder / "particles.star", train_box=64, **files), prep)
     stages.build_mesh(MeshParams(prep=prep), mesh)
-    assert warnings_of(mesh, train, latent_dims=2) == ""
+    assert warnings_of(mesh, train) == ""
