@@ -25,7 +25,7 @@ from napari_flex3d.motions import in_image_units, train_mask
 from napari_flex3d.ops.fourier import cropped, radii
 from napari_flex3d.particles import Particles
 from napari_flex3d.prep import PrepParams
-from napari_flex3d.synthetic import displacement_error, write_sample
+from napari_flex3d.synthetic import displacement_error, share_within, write_sample
 from napari_flex3d.train import TrainParams
 
 BOX = 32
@@ -64,6 +64,13 @@ def test_the_hinge_is_found(sample, trained):
     moved = np.stack([model.move(reference, [z[state == s].mean()]) for s in range(len(sample.angles))])
     error, motion = displacement_error(moved, sample.coordinates, sample.moving)
     assert error < 0.25 * motion
+
+
+def test_true_states_lie_within_two_standard_deviations(sample, trained):
+    """The posterior of each latent is neither too sure nor too shy; 400 particles tell its share to 1 %."""
+    model = load_model(trained)
+    (share,) = share_within(model.latents, model.latent_sd, sample.state)
+    assert 0.90 < share < 0.98
 
 
 def test_held_out_particles_fit_better_with_the_motion(trained):
