@@ -5,7 +5,8 @@
 Trains in the window, through its buttons. A 10 ms timer tells how late the event loop is. After odd epochs all is
 refreshed from the new checkpoint, as it is for a person (curves, density of the latents, canonical map, and the motion
 frame by frame); after even ones nothing is. The training's own times of the two kinds of epochs, taken from
-its checkpoints, tell what watching costs. Epochs that train on smaller boxes are left out.
+its checkpoints, tell what watching costs; so does the processor time of this process, which others on the machine
+hardly change. Epochs that train on smaller boxes are left out.
 """
 
 import argparse
@@ -68,7 +69,7 @@ def _measure(docks: view.Docks, epochs: int) -> None:
     train.panel.form.fill({"epochs": epochs})
     for timer in (session._timer, monitor._timer):
         timer.timeout.disconnect()  # what they do is done after odd epochs only
-    late, watched = [], []
+    late, watched, spent = [], [], []
     preview = train.preview
     train.panel.start_button.click()
     folder = session.run_folder
@@ -83,6 +84,7 @@ def _measure(docks: view.Docks, epochs: int) -> None:
     def look() -> None:
         newest = int((folder / "latest").read_text().split("-")[1])
         if newest > len(watched):
+            spent.extend([time.process_time()] * (newest - len(watched)))
             watched.extend([newest % 2 == 1] * (newest - len(watched)))
             preview.set_on(watched[-1])
             if watched[-1]:
@@ -91,7 +93,7 @@ def _measure(docks: view.Docks, epochs: int) -> None:
 
     ticker, looker = QTimer(), QTimer()
     ticker.setTimerType(Qt.TimerType.PreciseTimer)
-    for timer, interval, slot in ((ticker, 10, tick), (looker, 200, look)):
+    for timer, interval, slot in ((ticker, 10, tick), (looker, 50, look)):
         timer.setInterval(interval)
         timer.timeout.connect(slot)
         timer.start()
@@ -100,10 +102,12 @@ def _measure(docks: view.Docks, epochs: int) -> None:
         time.sleep(0.0005)
     ticker.stop()
     looker.stop()
-    _print(folder, late, watched, epochs)
+    _print(folder, late, watched, spent, epochs)
 
 
-def _print(folder: Path, late: list[tuple[int, float]], watched: list[bool], epochs: int) -> None:
+def _print(
+    folder: Path, late: list[tuple[int, float]], watched: list[bool], spent: list[float], epochs: int
+) -> None:
     delays = 1000 * np.array([max(0.0, delay) for _, delay in late])
     print(
         f"event loop, {len(delays)} ticks: median {np.median(delays):.1f} ms late, 95 % within "
@@ -111,13 +115,13 @@ def _print(folder: Path, late: list[tuple[int, float]], watched: list[bool], epo
         f"at most {delays.max():.0f} ms"
     )
     ends = [(folder / f"checkpoint-{n:03d}" / "model.json").stat().st_mtime for n in range(1, epochs + 1)]
-    took = np.diff(ends)  # of epochs 2, 3, ...; the first of them follows checkpoint 1
-    full = range(early_epochs(epochs) + 1, len(took) - 1)  # the last one settles the latents besides
-    kinds = {kind: [took[n] for n in full if watched[n] == kind] for kind in (True, False)}
-    for kind, words in ((True, "watched"), (False, "not watched")):
-        print(f"epochs {words}: " + ", ".join(f"{t:.2f}" for t in kinds[kind]) + " s")
-    ratio = statistics.median(kinds[True]) / statistics.median(kinds[False])
-    print(f"watching: {100 * (ratio - 1):+.1f} % of an epoch's time (medians)")
+    full = range(early_epochs(epochs) + 1, epochs - 2)  # the last one settles the latents besides
+    for what, took in (("time", np.diff(ends)), ("processor time", np.diff(spent))):  # of epochs 2, 3, ...
+        kinds = {kind: [took[n] for n in full if watched[n] == kind] for kind in (True, False)}
+        for kind, words in ((True, "watched"), (False, "not watched")):
+            print(f"{what} of epochs {words}: " + ", ".join(f"{t:.2f}" for t in kinds[kind]) + " s")
+        ratio = statistics.median(kinds[True]) / statistics.median(kinds[False])
+        print(f"watching: {100 * (ratio - 1):+.1f} % of an epoch's {what} (medians)")
 
 
 if __name__ == "__main__":

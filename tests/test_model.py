@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,18 @@ def test_checkpoint_round_trip(model, tmp_path):
     np.testing.assert_array_equal(again.canonical, model.canonical)
     np.testing.assert_array_equal(again.latents, model.latents)
     assert again.facts == model.facts
+
+
+def test_the_next_checkpoint_keeps_what_is_the_same(model):
+    again = replace(model, mesh=replace(model.mesh), canonical=model.canonical.copy()).with_parts_of(model)
+    assert again.mesh is model.mesh
+    assert again.canonical is model.canonical
+    other = replace(
+        model, mesh=replace(model.mesh, rigidity=model.mesh.rigidity + 1), canonical=model.canonical * 2
+    )
+    kept = other.with_parts_of(model)
+    assert kept.mesh is other.mesh
+    assert kept.canonical is other.canonical
 
 
 def test_a_folder_without_checkpoint_is_refused_in_words(tmp_path):

@@ -1,7 +1,7 @@
 """The flexible model: canonical map, mesh, flow generator and a latent per particle."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -203,6 +203,18 @@ class FlexModel:
     def latent_sd(self) -> Floats:
         """Posterior standard deviation (N, K) of each latent, displayed scale."""
         return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2)) * self.latent_scale
+
+    def with_parts_of(self, other: "FlexModel") -> "FlexModel":
+        """Give the same model with the mesh and the canonical map of another one, as far as they are the same."""
+        same_mesh = all(
+            np.array_equal(getattr(self.mesh, name), getattr(other.mesh, name)) for name in _MESH_ARRAYS
+        )
+        same_map = np.array_equal(self.canonical, other.canonical)
+        mesh, canonical = (
+            other.mesh if same_mesh else self.mesh,
+            other.canonical if same_map else self.canonical,
+        )
+        return replace(self, mesh=mesh, canonical=canonical)
 
     def displacements(self, z: ArrayLike) -> Floats:
         """Displacement (..., P, 3) of every mesh vertex in Å at latents (..., K)."""

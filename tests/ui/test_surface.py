@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 from napari.layers.utils.plane import ClippingPlane
+from scipy.ndimage import gaussian_filter
+from skimage.measure import marching_cubes
 
 from napari_flex3d.ops.surfaces import vertex_normals
 from napari_flex3d.ui import surface
 from napari_flex3d.ui.grid import Grid
-from napari_flex3d.ui.isosurface import CarriedSurface, cut, default_contour
+from napari_flex3d.ui.isosurface import CarriedSurface, cut, default_contour, low_passed
 from napari_flex3d.ui.surface import FlexSurface
 
 
@@ -21,6 +23,41 @@ def test_normals_of_a_ball_point_along_its_radii():
     cosine = (normals * radii).sum(1) / np.linalg.norm(normals, axis=1) / np.linalg.norm(radii, axis=1)
     assert np.abs(cosine).min() > 0.97
     assert len(set(np.sign(cosine))) == 1  # all out or all in
+
+
+def test_a_surface_is_where_it_is_in_the_whole_box():
+    shifted = np.roll(ball(40, 5.0), (6, -4, 9), axis=(0, 1, 2))
+    vertices, faces = cut(shifted, 0.0)
+    expected, expected_faces, _, _ = marching_cubes(shifted, 0.0)
+    np.testing.assert_allclose(vertices, expected, atol=1e-4)
+    np.testing.assert_array_equal(faces, expected_faces)
+    at_the_edge, _ = cut(np.roll(shifted, 14, axis=2), 0.0)
+    assert at_the_edge[:, 2].max() == 39  # open there, not closed within the box
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_a_coarse_surface_has_the_same_size_with_fewer_faces(shift):
+    density = np.roll(ball(48, 12.0), shift)
+    whole, coarse = cut(density, 0.0), cut(density, 0.0, most=16)
+    assert len(coarse[1]) < len(whole[1]) / 6
+    np.testing.assert_allclose(np.ptp(coarse[0], axis=0), np.ptp(whole[0], axis=0), atol=0.5)
+    np.testing.assert_allclose(coarse[0].mean(0), whole[0].mean(0), atol=0.2)
+
+
+def test_a_surface_between_the_voxels_that_are_used_is_cut_all_the_same():
+    speck = np.zeros((24, 24, 24), np.float32)
+    speck[11, 13, 11] = 1
+    assert len(cut(speck, 0.5, most=12)[1]) == 8
+
+
+def test_a_filter_knows_nothing_of_the_empty_part_of_the_box():
+    density = np.zeros((32, 32, 32), np.float32)
+    density[3:9, 20:26, 12:15] = np.random.default_rng(0).normal(size=(6, 6, 3))
+    width = np.sqrt(np.log(2) / 2) / np.pi * 6.0 / 2.0
+    np.testing.assert_array_equal(
+        low_passed(density, 2.0, 6.0), gaussian_filter(density, width, mode="constant")
+    )
+    assert not low_passed(np.zeros((8, 8, 8), np.float32), 2.0, 6.0).any()
 
 
 def test_the_surface_goes_with_an_affine_motion_of_its_mesh(toy_model):

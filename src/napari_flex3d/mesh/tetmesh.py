@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 
 from napari_flex3d.io.files import atomic
 from napari_flex3d.io.meshfile import read_mesh_npz
+from napari_flex3d.ops.cells import barycentric, walk
 from napari_flex3d.ops.projection import Body
 
 Floats = NDArray[np.float32]
@@ -24,7 +25,7 @@ TIE_BREAK = np.array([3e-3, 2e-3, 1e-3])
 """Å; a point on a face is looked for so far beside it, so that every mesh and every caller decides the same way."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TetMesh:
     """A mesh of tetrahedra in Å about the box centre; it knows no box and no pixel size.
 
@@ -88,6 +89,17 @@ class TetMesh:
         same = np.append((np.diff(low[order]) == 0) & (np.diff(c[order]) == 0), False)
         return faces, order, same
 
+    @cached_property
+    def _across(self) -> NDArray[np.int64]:
+        """Cell across the face opposite to each corner (C, 4); -1 where there is none."""
+        _, order, twice = self._faces
+        first = np.flatnonzero(twice)
+        number = len(self.cells)
+        across = np.full((number, 4), -1)
+        for one, other in ((order[first], order[first + 1]), (order[first + 1], order[first])):
+            across[one % number, 3 - one // number] = other % number  # the faces leave out corner 3, 2, 1, 0
+        return across
+
     def components(self) -> NDArray[np.int32]:
         """Part that each cell belongs to (C), from 0; cells that share a face are in the same part."""
         first, second = self.neighbours().T
@@ -115,7 +127,7 @@ class TetMesh:
         points
             (N, 3), Å about the box centre.
         candidates
-            How many of the nearest cell centres are tried.
+            How many of the nearest cells are tried for a point that no walk inside the mesh leads to.
 
         Returns
         -------
@@ -126,16 +138,15 @@ class TetMesh:
             (N, 4), rows sum to 1; negative where a point lies outside its cell, so that it follows the cell's
             affine motion.
         """
-        at = np.asarray(points, dtype=np.float64).reshape(-1, 3)
-        cell = np.full(len(at), -1, dtype=np.int64)
+        at = np.ascontiguousarray(points, dtype=np.float64).reshape(-1, 3)
+        corner, inverse = self._corner_and_inverse
+        cell = walk(at + TIE_BREAK, corner, inverse, self._across)
         for count in (4, candidates):  # most points are in one of the nearest few
             left = np.flatnonzero(cell < 0)
             for part in np.split(left, np.arange(20_000, len(left), 20_000)):
                 best, inside = self._best(at[part] + TIE_BREAK, min(count, len(self.cells)))
                 cell[part] = best if count == candidates else np.where(inside, best, -1)
-        corner, inverse = self._corner_and_inverse
-        inner = np.einsum("nij,nj->ni", inverse[cell], at - corner[cell])
-        return cell, np.concatenate([1 - inner.sum(-1, keepdims=True), inner], axis=-1).astype(np.float32)
+        return cell, barycentric(at, cell, corner, inverse)
 
     def _best(self, at: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Of the ``count`` nearest cells, that which each point is in, or nearest to being in; and whether it is in."""

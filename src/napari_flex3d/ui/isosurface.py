@@ -10,8 +10,11 @@ from skimage.measure import marching_cubes
 
 from napari_flex3d.ops.surfaces import interpolate
 
-LARGE_BOX = 160
-"""Larger boxes are cut at every second voxel: the surface would have more faces than anyone sees."""
+FINE, COARSE = 160, 80
+"""Voxels along a map that a surface is cut from at most: more give more faces than anyone sees; enough for a glance."""
+
+REACH = 4.0
+"""Standard deviations at which the kernel of the filter ends."""
 
 
 class Carrier(Protocol):
@@ -51,16 +54,46 @@ def low_passed(volume: np.ndarray, pixel_size: float, resolution: float) -> np.n
     if resolution <= 0:
         return volume
     width = np.sqrt(np.log(2) / 2) / np.pi * resolution / pixel_size
-    return gaussian_filter(volume, width, mode="constant")
+    part = _around(volume != 0, int(REACH * width + 1))
+    filtered = np.zeros_like(volume)
+    filtered[part] = gaussian_filter(volume[part], width, mode="constant", truncate=REACH)
+    return filtered
 
 
-def cut(volume: np.ndarray, contour: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cut the isosurface: vertices (z, y, x voxel indices) and faces; none if the contour is not reached."""
-    if not volume.min() < contour < volume.max():
-        return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
-    step = 2 if max(volume.shape) > LARGE_BOX else 1
-    vertices, faces, _, _ = marching_cubes(volume, contour, step_size=step)  # type: ignore[no-untyped-call]
-    return vertices.astype(np.float32), faces.astype(np.int32)
+def cut(volume: np.ndarray, contour: float, most: int = FINE) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the isosurface: vertices (z, y, x voxel indices) and faces; none if the contour is not reached.
+
+    Parameters
+    ----------
+    volume
+        The map.
+    contour
+        Density at which to cut.
+    most
+        Voxels along the map at most; if it has more, every second, third, ... is used.
+    """
+    inside = volume > contour
+    if inside.any() and not inside.all():
+        step = -(-max(volume.shape) // most)
+        part = _around(inside, 2 * step)
+        try:
+            vertices, faces, _, _ = marching_cubes(volume[part], contour, step_size=step)  # type: ignore[no-untyped-call]
+        except RuntimeError:  # what is inside lies between the voxels that are used
+            if step == 1:
+                raise
+            return cut(volume, contour, max(volume.shape))
+        return (vertices + [side.start for side in part]).astype(np.float32), faces.astype(np.int32)
+    return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
+
+
+def _around(inside: np.ndarray, margin: int) -> tuple[slice, slice, slice]:
+    """Give the box around those voxels (n, n, n) and as many more on each side."""
+    sides = []
+    for axis in range(3):
+        there = np.flatnonzero(inside.any(tuple({0, 1, 2} - {axis})))
+        first, last = (there[0], there[-1]) if len(there) else (0, 0)
+        sides.append(slice(max(int(first) - margin, 0), int(last) + margin + 1))
+    return sides[0], sides[1], sides[2]
 
 
 @dataclass(frozen=True)
@@ -85,9 +118,11 @@ class CarriedSurface:
     weights: np.ndarray
 
     @classmethod
-    def of(cls, volume: np.ndarray, pixel_size: float, contour: float, mesh: Carrier) -> Self:
-        """Cut a map and tie the surface to a mesh."""
-        vertices, faces = cut(volume, contour)
+    def of(
+        cls, volume: np.ndarray, pixel_size: float, contour: float, mesh: Carrier, most: int = FINE
+    ) -> Self:
+        """Cut a map, at so many voxels along it at most, and tie the surface to a mesh."""
+        vertices, faces = cut(volume, contour, most)
         points = ((vertices - len(volume) // 2) * pixel_size)[:, ::-1].astype(np.float32)
         if not len(points):
             return cls(points, faces, np.zeros((0, 4), int), np.zeros((0, 4), np.float32))

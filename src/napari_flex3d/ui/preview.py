@@ -57,8 +57,10 @@ class Preview(QObject):
             self._stop()
 
     def _on_model(self, model: Any) -> None:
-        """A checkpoint is on show: at least one frame shows how it moves."""
+        """A checkpoint is on show, at the latent of the last frame: go on from there when the next one is due."""
         session = self.session
+        if self._next.isActive():
+            return
         if self.is_on and session.model is not None and session.is_running and session.run_stage == "train":
             self._next.start(QUICKEST)
 

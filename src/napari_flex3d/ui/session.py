@@ -381,7 +381,7 @@ class Session(QObject):
     def _load(self, checkpoint: Path) -> None:
         self._wanted += 1
         wanted = self._wanted
-        worker: Any = create_worker(load, checkpoint, _start_thread=False, _ignore_errors=True)
+        worker: Any = create_worker(load, checkpoint, self.model, _start_thread=False, _ignore_errors=True)
         worker.returned.connect(lambda loaded: self._on_model(wanted, *loaded))
         worker.errored.connect(lambda error: self.said.emit(sentence_of(error)))
         worker.start()
@@ -392,11 +392,16 @@ class Session(QObject):
             self.model_changed.emit(model)
 
 
-def load(checkpoint: Path) -> tuple[Any, Grid]:
-    """Load a model, and where its box lies; the first call loads torch, so it belongs in a thread."""
+def load(checkpoint: Path, before: Any = None) -> tuple[Any, Grid]:
+    """Load a model, and where its box lies; the first call loads torch, so it belongs in a thread.
+
+    Mesh and canonical map are those of the model ``before`` if they are the same: what was made from them still holds.
+    """
     from napari_flex3d.model import load_model
 
     model = load_model(checkpoint)
+    if before is not None:
+        model = model.with_parts_of(before)
     try:
         prep = input_of(input_of(checkpoint.parent, "mesh"), "prep")
         whole = grid_of(read_map(prep / "map_train.mrc"))

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QObject, QPoint, Qt, QTimer
 
+from napari_flex3d.ui.explore import upkeep
 from napari_flex3d.ui.explore.frames import BUDGET, Frames, Pace
 from napari_flex3d.ui.explore.live_surface import SURFACE
 from napari_flex3d.ui.explore.live_volume import NAMES
+from napari_flex3d.ui.explore.upkeep import Upkeep
+from napari_flex3d.ui.isosurface import COARSE as COARSE_SURFACE
+from napari_flex3d.ui.isosurface import FINE
 
 VOLUME, COARSE = NAMES["full"], NAMES["coarse"]
 
@@ -109,6 +113,26 @@ def test_the_dock_chooses_by_what_frames_have_cost():
     assert pace.choose() == "surface"
     pace.forget()
     assert pace.choose() == "coarse"
+
+
+def test_how_finely_goes_by_what_a_checkpoint_costs_and_how_often_they_come(monkeypatch):
+    now = {"perf": 0.0, "thread": 0.0}
+    monkeypatch.setattr(upkeep.time, "perf_counter", lambda: now["perf"])
+    monkeypatch.setattr(upkeep.time, "thread_time", lambda: now["thread"])
+    pace, seen = Upkeep(), []
+    for epoch in (0.0, 5.0, 5.0, 20.0, 5.0):
+        now["perf"] += epoch
+        seen.append(pace.begin(is_next=True))
+        now["thread"] += 0.1 if seen[-1] == FINE else 0.02  # with the drawing 0.2 s, 2 % of ten seconds
+        pace.end(seen[-1])
+    assert seen == [
+        FINE,
+        COARSE_SURFACE,
+        COARSE_SURFACE,
+        FINE,
+        COARSE_SURFACE,
+    ]
+    assert pace.begin(is_next=False) == FINE
 
 
 def test_a_hidden_canvas_does_not_hold_up_the_frames(qtbot):

@@ -15,7 +15,8 @@ from napari_flex3d.ui.explore.path import LatentPath
 from napari_flex3d.ui.explore.player import Player
 from napari_flex3d.ui.explore.selection import Selection
 from napari_flex3d.ui.explore.support import Crowd, Support
-from napari_flex3d.ui.isosurface import default_contour
+from napari_flex3d.ui.explore.upkeep import Upkeep
+from napari_flex3d.ui.isosurface import FINE, default_contour
 from napari_flex3d.ui.keys import Key
 from napari_flex3d.ui.session import Session
 
@@ -60,6 +61,7 @@ class Explorer(QObject):
         self.courses: list[Course] = []
         self.live = LiveMap(session.viewer, self._state, self)
         self.live.measured.connect(self.measured)
+        self._upkeep = Upkeep()
         self.player = Player(self)
         self.player.moved.connect(self.go_to)
         self.player.playing_changed.connect(lambda on: None if on else self.settle())
@@ -71,6 +73,7 @@ class Explorer(QObject):
         self._rest.timeout.connect(self.settle)
         self._bind_keys()
         session.model_changed.connect(self.take)
+        session.run_ended.connect(lambda *_: self._refine())
         session.ending.connect(self.close)
         if session.model is not None:
             self.take(session.model)
@@ -99,6 +102,7 @@ class Explorer(QObject):
     def take(self, model: Any) -> None:
         """Show a model: at the same latent and contour, if it is the next checkpoint of the same training."""
         is_next = self.model is not None and self._job == self.session.model_job
+        most = self.live.surface.most = self._upkeep.begin(is_next and self.session.is_followed)
         self._job = self.session.model_job
         self.model = model
         self.limits = np.percentile(model.latents, [1, 99], axis=0).T
@@ -114,7 +118,7 @@ class Explorer(QObject):
             self.whole = None
         self._counted = None
         self.player.here = self.latent
-        if self.whole is None or self.whole.path is None:
+        if self.whole is None or (self.whole.path is None and self.whole.density is not model.canonical):
             self.whole = self._canonical()
             self.subject = self.whole.filtered(self.low_pass)
             if not is_next:
@@ -125,6 +129,13 @@ class Explorer(QObject):
         self.model_taken.emit(model)
         self.latent_changed.emit(self.latent)
         self.settle()
+        self._upkeep.end(most)
+
+    def _refine(self) -> None:
+        """Show the whole surface again: no training has to share the processor any more."""
+        if self.model is not None and self.live.surface.most != FINE:
+            self.live.surface.most = FINE
+            self.live.recut()
 
     def take_map(self, path: Path | None) -> None:
         """Move another map in place of the canonical one, at the contour that encloses as much.

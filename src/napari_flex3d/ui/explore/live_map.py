@@ -61,7 +61,7 @@ class LiveMap(QObject):
         self._viewer, self._state = viewer, state
         self._kind: Kind = "surface"
         self._is_behind = self._is_moving = False
-        self._glance: np.ndarray | None = None
+        self._aside: np.ndarray | None = None
         self.shown: Shown = "surface"
         self.frames = Frames(self._draw, self)
         self.frames.shown.connect(self._on_frame)
@@ -82,6 +82,8 @@ class LiveMap(QObject):
     def take(self, model: Any, subject: Subject) -> None:
         """Draw another model."""
         self.surface.take(model)
+        if self._aside is not None and len(self._aside) != model.latent_dims:
+            self._aside = None
         self.recut()
         for follower in self.followers:
             follower.take(model, subject)
@@ -94,7 +96,7 @@ class LiveMap(QObject):
         _, subject, contour, latent, _ = state
         if self._is_behind and self.surface.layer() is None:
             self.surface.set_visible(False)
-        if not self.surface.cut(subject, contour, latent):
+        if not self.surface.cut(subject, contour, latent if self._aside is None else self._aside):
             self.measured.emit("The map does not reach this contour.")
         self._show_layers()
 
@@ -105,12 +107,12 @@ class LiveMap(QObject):
 
     def move(self) -> None:
         """Draw the latent as it is now: at once if nothing is being drawn, else as soon as that is over."""
-        self._is_moving, self._glance = True, None
+        self._is_moving, self._aside = True, None
         self.frames.want()
 
     def glance(self, latent: np.ndarray) -> None:
-        """Draw the surface once at another latent (K); the next move is from where the map was."""
-        self._glance = latent
+        """Draw the surface at another latent (K), until the next move."""
+        self._aside = latent
         self.frames.want()
 
     def settle(self) -> None:
@@ -174,8 +176,8 @@ class LiveMap(QObject):
         kind: Kind = (
             "surface" if self.shown == "surface" else self.pace.choose() if self._is_moving else "full"
         )
-        if self._glance is not None:
-            kind, latent, self._glance = "surface", self._glance, None
+        if self._aside is not None:
+            kind, latent = "surface", self._aside
         moved = model.displacements(latent)
         self.surface.move(moved, subject, contour, support.lack)
         for follower in self.followers:

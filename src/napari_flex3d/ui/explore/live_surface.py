@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_flex3d.ui.explore.color_scale import DISPLACEMENT_COLORS
 from napari_flex3d.ui.explore.maps import Subject
-from napari_flex3d.ui.isosurface import CarriedSurface, cut
+from napari_flex3d.ui.isosurface import FINE, CarriedSurface, cut
 from napari_flex3d.ui.surface import FlexSurface
 
 Colored = Literal["displacement", "plain"]
@@ -39,8 +39,10 @@ class LiveSurface:
         self._subject: Subject | None = None
         self._contour = 0.0
         self._model: Any = None
+        self._made_of: tuple[Any, ...] = ()
         self._visible = True
         self.carried: CarriedSurface | None = None
+        self.most = FINE
         self.colored: Colored = "displacement"
         self.compare = False
         self.largest = 1.0
@@ -62,7 +64,11 @@ class LiveSurface:
     def cut(self, subject: Subject, contour: float, latent: np.ndarray) -> bool:
         """Cut a map at a contour and tie the surface to the mesh; False if the map does not reach it."""
         self._subject, self._contour = subject, contour
-        self.carried = CarriedSurface.of(subject.density, subject.pixel_size, contour, self._model.mesh)
+        made_of = (subject, contour, self._model.mesh, self.most)
+        if made_of != self._made_of:
+            self._made_of = made_of
+            self.carried = CarriedSurface.of(subject.density, subject.pixel_size, *made_of[1:])
+        assert self.carried is not None
         if not len(self.carried.points):
             return False
         moved, values = self._moved(self._model.displacements(latent))
