@@ -17,9 +17,6 @@ PARTICLES_A_STEP = 64
 STEPS_AN_EPOCH = 100
 """Steps of the maps at most, about: in one the maps move by a few thousandths of what they do in an epoch."""
 
-PARTICLES_FOR_WEIGHTS = 10_000
-"""Particles from which Fourier weights and signal are taken; of more, evenly spaced ones."""
-
 LEAST_SIGNAL = 1e-3
 """Ratio of signal to noise in the map that a shell is given at least."""
 
@@ -86,7 +83,7 @@ def _weights_and_signal(setup: Setup, limit: float) -> tuple[Tensor, Tensor]:
     """Fourier weights (n, n, half) of the training particles, and signal to noise of their map in each shell."""
     particles, train = setup.particles, setup.train
     box = particles.box_size
-    some = train[:: max(1, len(train) // PARTICLES_FOR_WEIGHTS)]
+    some = train[:: max(1, len(train) // setup.weighed)]
     weight = noise_amplitude(setup, limit).square() / multiplicity(box)
     halves, half_of = [], in_halves(particles.number[some])
     for half in (0, 1):

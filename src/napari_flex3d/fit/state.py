@@ -117,6 +117,8 @@ class Setup:
         Particles (N) of which only the latents are fitted.
     params
         Parameters of training.
+    weighed
+        Particles at most from which Fourier weights and signal of the maps are taken; of more, evenly spaced ones.
     """
 
     particles: Particles
@@ -126,6 +128,7 @@ class Setup:
     mask: Tensor
     held_out: NDArray[np.bool_]
     params: FitParams
+    weighed: int = 10_000
 
     @cached_property
     def train(self) -> NDArray[np.int64]:

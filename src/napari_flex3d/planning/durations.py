@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_flex3d.fit import TRIAL_EPOCHS, early_epochs, motions, rigidity
 from napari_flex3d.reconstruct.shared import INNER
@@ -28,9 +29,23 @@ BESIDES = 1.7
 
 
 def shown_epochs(epochs: int) -> list[int]:
-    """Epochs whose pace is measured: the first and last early ones with and without trials, and the first later one."""
+    """Epochs whose pace is measured: the first, one with trial latents, the last early one, the first later one."""
     early = early_epochs(epochs)
-    return sorted({e for e in (0, 1, TRIAL_EPOCHS - 1, early - 1, early) if e <= min(early, epochs - 1)})
+    shown = {0, 1, early - 1, early} | ({TRIAL_EPOCHS - 1} if early <= TRIAL_EPOCHS else set())
+    return sorted(e for e in shown if e <= min(early, epochs - 1))
+
+
+def visits(measured: dict[int, float], epochs: int) -> NDArray[np.float64]:
+    """Seconds a particle in each epoch, from those of `shown_epochs`."""
+    shown, every = sorted(measured), np.arange(epochs)
+    found = np.interp(every, shown, [measured[e] for e in shown])
+    if (
+        TRIAL_EPOCHS - 1 not in measured and 1 in measured
+    ):  # trials cost in all their epochs what they do in one
+        plain = [e for e in shown if e != 1]
+        without = np.interp(every, plain, [measured[e] for e in plain])
+        found[1:TRIAL_EPOCHS] = without[1:TRIAL_EPOCHS] + measured[1] - without[1]
+    return found
 
 
 @dataclass(frozen=True)
@@ -59,15 +74,14 @@ class TrainingPace:
 
     def seconds(self, epochs: int, train: int, held_out: int, extra: int = 0) -> float:
         """Duration of a training on so many particles, some more of which are held out."""
-        shown = sorted(self.visit)
-        visits = np.interp(np.arange(epochs + extra), shown, [self.visit[e] for e in shown])
+        each, shown = visits(self.visit, epochs + extra), sorted(self.visit)
         changes = range(min(early_epochs(epochs) + 1, epochs))
         begun = sum(self.begun[min(shown, key=lambda s: abs(s - e))] for e in changes)
-        passes = float(visits.sum()) * (train + HELD_OUT_VISIT * held_out)
+        passes = float(each.sum()) * (train + HELD_OUT_VISIT * held_out)
         passes += self.look * min(train, motions.PARTICLES)
         visited = min(train, rigidity.PARTICLES) * (1 + rigidity.JUDGES * (HELD_OUT_VISIT - 1))
         passes += len(rigidity.STRENGTHS) * visited * self.scan
-        return START + self.set_up + begun + passes + LAST_VISIT * train * float(visits[-1])
+        return START + self.set_up + begun + passes + LAST_VISIT * train * float(each[-1])
 
 
 @dataclass(frozen=True)
