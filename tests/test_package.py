@@ -1,3 +1,4 @@
+import email
 import importlib.metadata
 import importlib.util
 import re
@@ -93,6 +94,47 @@ def test_the_wheel_is_found_by_napari(wheel, tmp_path):
         "m.validate_imports(); import napari_flex3d; print(napari_flex3d.__file__)"
     )
     assert python(code, tmp_path).startswith(str(tmp_path))
+
+
+def test_napari_finds_nothing_wrong_with_the_plugin():
+    pytest.importorskip("npe2")
+    code = "import sys; from npe2.cli import main; sys.argv[1:] = ['validate', '--imports', 'napari-flex3d']; main()"
+    assert "Manifest for '3DFlex' valid" in python(code)
+
+
+def test_the_listing_on_the_napari_hub_is_complete(wheel):
+    """What the hub shows comes from the wheel's metadata, the readme in it, and the manifest (napari's own guide)."""
+    pytest.importorskip("npe2")
+    from npe2 import PluginManifest
+    from npe2.manifest.schema import Category
+    from trove_classifiers import classifiers
+
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(n for n in archive.namelist() if n.endswith("dist-info/METADATA"))
+        listed = email.message_from_bytes(archive.read(name))
+    assert listed["Name"] == PROJECT["name"]
+    assert 30 < len(listed["Summary"]) < 120
+    assert listed["Author"]
+    assert listed["License-Expression"] == "BSD-3-Clause"
+    assert listed["Requires-Python"]
+    assert set(listed.get_all("Classifier")) <= set(classifiers)
+    assert {"Framework :: napari", "Programming Language :: Python :: 3.11"} <= set(
+        listed.get_all("Classifier")
+    )
+    assert all(", https://" in url for url in listed.get_all("Project-URL"))
+    assert listed["Description-Content-Type"] == "text/markdown"
+    title, *rest = str(listed.get_payload()).splitlines()
+    assert title == f"# {PROJECT['name']}"  # the hub takes it for the title
+    assert sum(line.startswith("## ") for line in rest) > 3  # and these for the links beside the text
+    manifest = PluginManifest.from_file(ROOT / "napari.yaml")
+    assert manifest.is_visible
+    assert manifest.display_name == "3DFlex"
+    assert manifest.categories
+    assert {str(kind) for kind in manifest.categories} <= {str(kind.value) for kind in Category}
+    shown = manifest.contributions
+    assert shown.readers
+    assert shown.widgets
+    assert shown.sample_data
 
 
 def test_the_licence_is_bsd():

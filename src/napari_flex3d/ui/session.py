@@ -1,5 +1,6 @@
 """What the docks of one viewer share: project folder, jobs, the running stage and the open model."""
 
+import atexit
 import importlib
 import logging
 from collections.abc import Callable, Mapping
@@ -108,6 +109,7 @@ class Session(QObject):
         app = QApplication.instance()
         if app is not None:
             app.aboutToQuit.connect(self.end)
+        atexit.register(self.end)  # a script may end without a word, and Qt then takes the window apart
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -170,6 +172,7 @@ class Session(QObject):
         self.keys.release()
         self.viewer.layers.events.inserted.disconnect(self._on_layer)
         self.model = self.viewer = None
+        atexit.unregister(self.end)
         for key in [key for key, session in _sessions.items() if session is self]:
             del _sessions[key]
 

@@ -96,6 +96,8 @@ class Twins(QObject):
     def listen(self, *, on: bool) -> None:
         """Bind the key that goes from one twin to the other, or let it go."""
         keys = self.session.keys
+        if self.session.viewer is None:  # the window goes
+            return
         if on:
             meaning = "goes from the flexible map to its rigid twin and back"
             keys.bind(Key(TWIN_KEY, meaning, "Reconstruct is open; in the dock too"), self.toggle)

@@ -120,10 +120,10 @@ def test_how_finely_goes_by_what_a_checkpoint_costs_and_how_often_they_come(monk
     monkeypatch.setattr(upkeep.time, "perf_counter", lambda: now["perf"])
     monkeypatch.setattr(upkeep.time, "thread_time", lambda: now["thread"])
     pace, seen = Upkeep(), []
-    for epoch in (0.0, 5.0, 5.0, 20.0, 5.0):
+    for epoch in (0.0, 5.0, 15.0, 20.0, 5.0):
         now["perf"] += epoch
         seen.append(pace.begin(is_next=True))
-        now["thread"] += 0.1 if seen[-1] == FINE else 0.02  # with the drawing 0.2 s, 2 % of ten seconds
+        now["thread"] += 0.1 if seen[-1] == FINE else 0.02  # with the drawing 0.2 s, 1 % of twenty
         pace.end(seen[-1])
     assert seen == [
         FINE,

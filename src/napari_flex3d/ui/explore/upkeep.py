@@ -4,7 +4,7 @@ import time
 
 from napari_flex3d.ui.isosurface import COARSE, FINE
 
-SHARE = 0.02
+SHARE = 0.01
 """Of an epoch's time, what showing its checkpoint may take."""
 DRAWING = 2.0
 """What showing a checkpoint takes, drawing included, over what this thread does for it (docs/measurements.md)."""
