@@ -279,8 +279,12 @@ def test_summaries_in_words():
             "hand": {"flipped": False, "score": 0.123456},
             "none": None,
             "ids": list(range(99)),
+            "defocus_A": [7835.0, 24691.3],
+            "segments": [{"id": 1, "name": "", "mass_kDa": 787.3054}, {"id": 2, "name": "arm"}],
         }
     )
-    assert lines == ["cells: 12,345", "size (Å): 3", "hand:", "   flipped: no", "   score: 0.1235"]
+    hand = ["hand:", "   flipped: no", "   score: 0.1235"]
+    segments = ["segments:", "   id: 1, mass (kDa): 787.3", "   id: 2, name: arm"]
+    assert lines == ["cells: 12,345", "size (Å): 3", *hand, "defocus (Å): 7835, 24,691", *segments]
     assert "–" in resolution_table({"flex": {"fsc143_A": 3.5}})
     assert [in_words(s) for s in (0.2, 65, 600, 9000)] == ["1 s", "65 s", "10 min", "2.5 h"]

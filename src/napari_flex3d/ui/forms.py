@@ -18,11 +18,10 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_flex3d.params import ParamInfo, Params
 from napari_flex3d.ui.job_edit import NO_JOB, JobEdit, JobList
-from napari_flex3d.ui.tone import ToneLabel
+from napari_flex3d.ui.tone import Fold, ToneLabel
 
 
 def label_of(info: ParamInfo) -> str:
@@ -201,7 +200,7 @@ class ParamsForm(QWidget):
             (advanced if is_folded else plain).addRow(label, row)
             self.rows[info.name], self._labels[info.name] = row, label
         if advanced.rowCount():
-            fold = QCollapsible("Advanced")
+            fold = Fold("Advanced")
             inside = QWidget()
             inside.setLayout(advanced)
             fold.addWidget(inside)

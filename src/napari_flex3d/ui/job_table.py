@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from napari_flex3d.jobs import Job, read_job
 from napari_flex3d.ui.panel import Sentence, in_words
 from napari_flex3d.ui.project import Entry
+from napari_flex3d.ui.reasons import allow
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.tone import COLORS, ToneLabel, is_light
 
@@ -125,8 +126,7 @@ class JobsDock(QWidget):
         self.where.setToolTip(str(self.session.project))
         if not rows:
             self.sentence.say(
-                "No jobs yet. File > Open Sample > 3DFlex has data to try, or drop particles and a map on the canvas "
-                "and prepare them in Data.",
+                "No jobs yet: drop particles and a map on the canvas, or try File > Open Sample > 3DFlex.",
                 quiet=True,
             )
         elif self.sentence.tone == "quiet":
@@ -218,15 +218,17 @@ class JobsDock(QWidget):
         item = self.table.currentItem()
         stage, state = (item.text(1), item.text(2)) if item is not None else ("", "")
         known = self.session.stages.get(stage)
-        self.open_button.setEnabled(item is not None)
-        self.folder_button.setEnabled(item is not None)
-        self.stop_button.setEnabled(state == "running")
-        self.resume_button.setEnabled(
-            known is not None
-            and known.resumable
-            and state in ("stopped", "failed")
-            and not self.session.is_busy
+        for button in (self.open_button, self.folder_button):
+            allow(button, item is not None, "Choose a job in the list.")
+        allow(self.stop_button, state == "running", "Choose a job that is running.")
+        can_go_on = known is not None and known.resumable and state in ("stopped", "failed")
+        busy = self.session.is_busy
+        why = (
+            "Stop what runs in this window, or wait."
+            if busy
+            else "Choose a stopped training or reconstruction."
         )
+        allow(self.resume_button, can_go_on and not busy, why)
 
     def showEvent(self, event: Any) -> None:
         """Look at the jobs while the list is seen."""

@@ -215,7 +215,7 @@ class MotionsPanel(QWidget):
             )
             button.setAccessibleName(f"Show motion {number}")
             button.clicked.connect(lambda on, i=i: self._on_show(i, on))
-            gain = ToneLabel(f"{c['gain'][i]:.2f} ± {c['gain_error'][i]:.2f}")
+            gain = ToneLabel(f"{c['gain'][i]:z.2f} ± {c['gain_error'][i]:.2f}")
             gain.setToolTip(
                 "<qt>What it adds to the log-likelihood of a particle that it was not found from, with its standard "
                 "error.</qt>"

@@ -23,6 +23,7 @@ from napari_flex3d.resolutions import KINDS, PLAIN, curve_names
 from napari_flex3d.ui.docks import StageDock
 from napari_flex3d.ui.monitor import SOLID, Curves
 from napari_flex3d.ui.panel import Sentence
+from napari_flex3d.ui.reasons import allow
 from napari_flex3d.ui.scatter import INK
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.sliders import contour_range, new_slider, set_range
@@ -128,7 +129,8 @@ class ReconstructDock(StageDock):
         self.view_box.clear()
         for view in self.twins.views:
             self.view_box.addItem(VIEWS[view], view)
-        self.kind_buttons["rigid"].setEnabled(self.twins.has_twin)
+        why = "This job was made without its rigid twin (Rigid twin, above)."
+        allow(self.kind_buttons["rigid"], self.twins.has_twin, why)
         _set_slider(self.contour_slider, contour_range(maps.density("flex")), self.twins.contour)
         self._on_twins()
 

@@ -17,10 +17,12 @@ def facts(summary: dict[str, Any], indent: str = "") -> list[str]:
     lines = []
     for name, value in summary.items():
         words = in_units(name)
-        if isinstance(value, dict | list) and not value:
+        if isinstance(value, dict | list | str) and not value:
             continue
         if isinstance(value, dict):
             lines += [f"{indent}{words}:", *facts(value, indent + "   ")]
+        elif isinstance(value, list) and isinstance(value[0], dict):
+            lines += [f"{indent}{words}:", *(f"{indent}   {', '.join(facts(one))}" for one in value)]
         elif isinstance(value, list) and len(value) > 8:
             continue
         elif value is not None:
@@ -30,7 +32,7 @@ def facts(summary: dict[str, Any], indent: str = "") -> list[str]:
 
 def in_units(name: str) -> str:
     """Turn the name of a number into words, with its unit in brackets: ``cell_size_A`` is "cell size (Å)"."""
-    units = {"A": "Å", "A2": "Å²", "A3": "Å³", "kV": "kV", "mm": "mm", "px": "px", "s": "s"}
+    units = {"A": "Å", "A2": "Å²", "A3": "Å³", "kV": "kV", "kDa": "kDa", "mm": "mm", "px": "px", "s": "s"}
     *words, last = name.split("_")
     return f"{' '.join(words)} ({units[last]})" if words and last in units else name.replace("_", " ")
 
@@ -39,7 +41,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list):

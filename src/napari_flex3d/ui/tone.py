@@ -1,10 +1,11 @@
-"""Labels whose colour says what kind of sentence it is, in the dark and in the light theme."""
+"""What has colours of its own: labels that say what kind of sentence they are, in the dark and in the light theme."""
 
 from typing import Any, Literal
 
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QLabel, QWidget
+from superqt import QCollapsible
 
 Tone = Literal["plain", "quiet", "bad", "good"]
 
@@ -24,6 +25,25 @@ def is_light(widget: QWidget) -> bool:
     """Whether the theme around a widget is a light one."""
     window: Any = widget.window()
     return window.palette().color(QPalette.ColorRole.WindowText).lightness() < 128
+
+
+class Fold(QCollapsible):
+    """Rows that are folded away; the arrow is drawn anew in the colour of the theme."""
+
+    def changeEvent(self, event: Any) -> None:
+        """Follow a change of theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange:
+            self._draw_arrows()
+
+    def showEvent(self, event: Any) -> None:
+        """Take the colour of the window that it is shown in."""
+        super().showEvent(event)
+        self._draw_arrows()
+
+    def _draw_arrows(self) -> None:
+        self.setCollapsedIcon("▶")
+        self.setExpandedIcon("▼")
 
 
 class ToneLabel(QLabel):

@@ -9,7 +9,7 @@ from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QComboBox
 
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.io.segments import Segments, write_labels
@@ -183,6 +183,21 @@ def test_segments_are_joined_and_parted_by_clicks(qtbot, dock):
     draft = drafted(qtbot, dock, circle_by_circle, 2)
     assert bench.text.text() in ("1>2", "2>1")
     assert draft.built.mesh.components().max() == 0
+
+
+def test_what_is_off_says_why_and_a_shorter_list_leaves_nothing_behind(qtbot, dock):
+    bench = dock.bench
+    assert not bench.try_button.isEnabled()
+    assert "paint, or propose segments" in bench.try_button.toolTip()
+    drafted(qtbot, dock, lambda: click(bench.slices_button))
+    assert bench.try_button.isEnabled()
+    assert "paint, or propose segments" not in bench.try_button.toolTip()
+    for _ in range(3):
+        click(bench.new_button)
+    bench.design.remove(1)
+    bench.design.remove(2)
+    boxes = [box for box in bench.table.findChildren(QComboBox) if box.isVisibleTo(bench.table)]
+    assert len(boxes) == bench.table.rowCount()
 
 
 def test_a_list_that_is_no_tree_is_refused_with_its_pair(qtbot, dock):

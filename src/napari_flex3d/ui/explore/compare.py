@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
 
 from napari_flex3d.ui.explore.explorer import Explorer
 from napari_flex3d.ui.panel import Sentence
+from napari_flex3d.ui.reasons import allow
 from napari_flex3d.ui.surface import FlexSurface
 
 COLORS = {"A": (0.36, 0.67, 0.92), "B": (1.0, 0.62, 0.33)}
@@ -156,9 +157,13 @@ class ComparePanel(QWidget):
         """Show what can be done now."""
         states = self.comparison.states
         for name, button in self.go_buttons.items():
-            button.setEnabled(name in states)
+            allow(button, name in states, f"Keep a latent with Set {name} first.")
         for mode, mode_button in self.mode_buttons.items():
-            mode_button.setEnabled(mode == "live" or len(states) == 2)
+            allow(
+                mode_button,
+                mode == "live" or len(states) == 2,
+                "Keep two latents with Set A and Set B first.",
+            )
         self.mode_buttons[self.comparison.mode].setChecked(True)
         self.sentence.say(self.comparison.facts(), quiet=len(states) < 2)
 

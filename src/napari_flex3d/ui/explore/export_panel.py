@@ -15,6 +15,7 @@ from napari_flex3d.ui.explore.atoms import MovingAtoms
 from napari_flex3d.ui.explore.explorer import Explorer
 from napari_flex3d.ui.explore.movie import FPS, Movie
 from napari_flex3d.ui.explore.scatter_panel import ScatterPanel
+from napari_flex3d.ui.reasons import allow
 
 FRAMES = 60
 
@@ -77,6 +78,7 @@ class ExportPanel(QWidget):
         self.frames_box = QSpinBox()
         self.frames_box.setRange(2, 2000)
         self.frames_box.setValue(FRAMES)
+        self.frames_box.setSuffix(" pictures")
         self.frames_box.setToolTip(f"Pictures of the movie; it plays {FPS} a second.")
         self.frames_box.setAccessibleName("Pictures of the movie")
         self.movie_button = self._button(
@@ -100,10 +102,14 @@ class ExportPanel(QWidget):
         """Show what can be written now."""
         has = self.explorer.model is not None
         for button in (self.movie_button, self.figure_button):
-            button.setEnabled(has)
+            allow(button, has, "Choose a training first.")
         self.movie_button.setText("Stop" if self.movie.is_running else "Save…")
-        self.model_button.setEnabled(has and self._atoms.path is not None)
-        self.volumes_button.setEnabled(len(self.explorer.path.points) > 0)
+        allow(self.model_button, has and self._atoms.path is not None, "Open a model in Extras first.")
+        allow(
+            self.volumes_button,
+            len(self.explorer.path.points) > 0,
+            "Draw a path first, or add points in Path.",
+        )
 
     # -- writing -----------------------------------------------------------------------------------
 

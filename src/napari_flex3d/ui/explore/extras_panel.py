@@ -9,6 +9,7 @@ from napari_flex3d.io.errors import InputError
 from napari_flex3d.ui.explore.atoms import MovingAtoms
 from napari_flex3d.ui.explore.explorer import Explorer
 from napari_flex3d.ui.explore.followers import Arrows, MovingMesh
+from napari_flex3d.ui.reasons import allow
 
 
 class ExtrasPanel(QWidget):
@@ -36,7 +37,7 @@ class ExtrasPanel(QWidget):
         self.mesh_check.setToolTip("The border of the mesh, coloured by rigidity; it moves with the map.")
         self.atoms_check = QCheckBox("Model")
         self.atoms_check.setToolTip("Show the atomic model as ribbons that move with the map.")
-        self.atoms_check.setEnabled(False)
+        allow(self.atoms_check, False, "Open a model first.")
         self.atoms_button = QPushButton("Open model…")
         self.atoms_button.setToolTip(
             "<qt>A PDB or mmCIF file fitted into the consensus map, as ChimeraX overlays them.</qt>"
@@ -64,7 +65,7 @@ class ExtrasPanel(QWidget):
         except InputError as error:
             self.said.emit(str(error), True)
             return
-        self.atoms_check.setEnabled(True)
+        allow(self.atoms_check, True, "")
         self.atoms_check.setChecked(True)
         self.explorer.live.follow(self.atoms, True)
         self.explorer.live.surface.see_through()

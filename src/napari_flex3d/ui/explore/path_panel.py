@@ -22,11 +22,12 @@ from qtpy.QtWidgets import (
 
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.ui.explore.path import FRAMES, LatentPath
+from napari_flex3d.ui.reasons import allow
 
 SHOWN = 400
 """Rows of the list; a longer path is listed in part."""
 
-
+NUMBERS = {1: "a point", 2: "two points", 3: "three points"}
 PLACES = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 1))
 
 
@@ -67,6 +68,7 @@ class PathPanel(QWidget):
         self.frames_box = QSpinBox()
         self.frames_box.setRange(2, 999)
         self.frames_box.setValue(FRAMES)
+        self.frames_box.setSuffix(" points")
         self.frames_box.setToolTip("How many points a path with equal steps has.")
         self.frames_box.setAccessibleName("Points of a path with equal steps")
         layout = QVBoxLayout(self)
@@ -108,7 +110,7 @@ class PathPanel(QWidget):
         points = self.path.points
         has = len(points) > 0
         for text, least in (("Remove", 1), ("Clear", 1), ("Smooth", 3), ("Equal steps", 2), ("Save CSV…", 1)):
-            self.buttons[text].setEnabled(len(points) >= least)
+            allow(self.buttons[text], len(points) >= least, f"The path needs {NUMBERS[least]} first.")
         if not has:
             self.table.setRowCount(0)
             self.summary.setText("Alt-drag on the scatter draws a path; or go somewhere and add it.")

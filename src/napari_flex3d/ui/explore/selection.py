@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QPushBut
 from napari_flex3d.io.errors import sentence_of
 from napari_flex3d.ops.planes import inside_polygon
 from napari_flex3d.select import write_chosen
+from napari_flex3d.ui.reasons import allow
 
 Combine = Literal["new", "add", "take"]
 
@@ -132,7 +133,7 @@ class SelectionPanel(QWidget):
         """Say how many are chosen."""
         count, total = self.selection.count, len(self.selection.chosen)
         for button in (self.save_button, self.mean_button, self.clear_button):
-            button.setEnabled(count > 0)
+            allow(button, count > 0, "Choose particles on the scatter first.")
         self.summary.setText(
             f"{count:,} of {total:,} particles chosen ({100 * count / total:.1f} %)"
             if count

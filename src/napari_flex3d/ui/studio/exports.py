@@ -17,9 +17,11 @@ from napari_flex3d.mesh.export import (
     write_for_chimerax,
     write_for_cryosparc,
 )
+from napari_flex3d.ui.reasons import allow
 from napari_flex3d.ui.studio.design import Design
 
 PAINTED = "painted_segments.mrc"
+NO_DRAFT = "The preview of a mesh comes first: paint, or propose segments."
 
 
 class ExportButton(QPushButton):
@@ -49,9 +51,9 @@ class ExportButton(QPushButton):
         for name, action in self.actions_by_name.items():
             action.triggered.connect(lambda _=False, name=name: self.choose(name))
         self.setMenu(menu)
-        design.drafted.connect(lambda _: self.setEnabled(True))
-        design.opened.connect(lambda: self.setEnabled(design.draft is not None))
-        self.setEnabled(design.draft is not None)
+        for signal in (design.drafted, design.opened):
+            signal.connect(lambda *_: allow(self, design.draft is not None, NO_DRAFT))
+        allow(self, design.draft is not None, NO_DRAFT)
 
     def choose(self, kind: str) -> None:
         """Choose a folder and write into it."""

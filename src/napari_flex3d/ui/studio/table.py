@@ -69,15 +69,17 @@ class SegmentTable(QTableWidget):
         ids = self.design.ids
         self._filling = True
         if ids != self.ids():
+            old = [self._role_box(row) for row in range(self.rowCount())]
             self.setRowCount(len(ids))
             for row, segment in enumerate(ids):
                 self._make_row(row, segment)
+            for box in old:
+                box.hide()  # Qt deletes it some time later
         for row, segment in enumerate(ids):
             self._at(row, NAME).setText(self.design.names.get(segment, ""))
             mass = self._mass.get(segment)
             self._at(row, MASS).setText("" if mass is None else f"{mass:.0f}")
-            box: Any = self.cellWidget(row, ROLE)
-            box.setCurrentText(self.design.roles.get(segment, "soft"))
+            self._role_box(row).setCurrentText(self.design.roles.get(segment, "soft"))
         if self.design.selected in ids:
             self.selectRow(ids.index(self.design.selected))
         else:
@@ -92,6 +94,9 @@ class SegmentTable(QTableWidget):
 
     def _at(self, row: int, column: int) -> Any:
         return self.item(row, column)
+
+    def _role_box(self, row: int) -> Any:
+        return self.cellWidget(row, ROLE)
 
     def _make_row(self, row: int, segment: int) -> None:
         patch = QPixmap(14, 14)

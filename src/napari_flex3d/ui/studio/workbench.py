@@ -19,9 +19,10 @@ from qtpy.QtWidgets import (
 from napari_flex3d.mesh.draft import Draft
 from napari_flex3d.mesh.quality import free_to_slide
 from napari_flex3d.ui.panel import Sentence
+from napari_flex3d.ui.reasons import allow
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.sliders import contour_range, new_slider, set_range
-from napari_flex3d.ui.studio.exports import ExportButton
+from napari_flex3d.ui.studio.exports import NO_DRAFT, ExportButton
 from napari_flex3d.ui.studio.graph import ConnectionGraph, Joints
 from napari_flex3d.ui.studio.painting import BRUSH
 from napari_flex3d.ui.studio.preview import MeshPreview
@@ -235,8 +236,8 @@ class Workbench(QWidget):
         painting = self.design.painting
         self.sources.contour = None
         for widget in (self.undo_button, self.erase_button, self.remove_button, self.contour_slider):
-            widget.setEnabled(painting is not None)
-        self.try_button.setEnabled(self.design.draft is not None)
+            allow(widget, painting is not None, "Begin with Paint in slices, Paint in 3-D or Propose.")
+        allow(self.try_button, self.design.draft is not None, NO_DRAFT)
         if painting is None:
             self.preview.close()
             self.graph.show_joints(Joints())
@@ -257,7 +258,7 @@ class Workbench(QWidget):
             return
         is_tried = self.trial is not None
         self._stop_trial()
-        self.try_button.setEnabled(True)
+        allow(self.try_button, True, NO_DRAFT)
         self.problem.say("")
         mesh = draft.built.mesh
         self.preview.show(draft, painting.grid)
