@@ -40,9 +40,12 @@ def main() -> None:
         viewer, docks = view.open_viewer(mesh)
         viewer.window.resize(1366, 768)
         docks.session.project = Path(folder)
+        preview = docks.widgets["Train"].preview
+        chosen = preview.is_on
         try:
             _measure(docks, given.epochs)
         finally:
+            preview.set_on(chosen)  # it is remembered
             viewer.close()
 
 
