@@ -26,6 +26,15 @@ def test_a_layer_is_removed_in_the_context_of_the_canvas(qtbot, toys, tmp_path):
         assert QOpenGLContext.currentContext() is not canvas.context()
         remove()
     assert used == [canvas.context()] * 2
+    if hasattr(
+        viewer.layers.events, "end_batch"
+    ):  # napari 0.9: what is free by now goes, though there is no layer
+        viewer.layers.events.end_batch.connect(
+            lambda: used.append(QOpenGLContext.currentContext()), position="last"
+        )
+        canvas.doneCurrent()
+        viewer.layers.clear()
+        assert used[2:] == [canvas.context()]
     assert CanvasContext.keep(viewer, frame.window()) is CanvasContext.keep(viewer, frame.window())
     session.end()
     viewer.close()

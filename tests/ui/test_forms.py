@@ -78,6 +78,7 @@ def test_what_is_missing_or_wrong_is_said_in_words(qtbot):
     assert form.problem() == "Source: choose a file (.star)."
     form.fill({"source": Path("/p.star")})
     assert form.problem() == ""
+    assert form.absent() == "Source: /p.star is not there."
     form.rows["axis"]._editor.value = "1, nothing"
     assert 'axis = "nothing"' in form.problem()
     assert "color" in next(w for w in form.findChildren(QLabel) if w.text() == "Axis").styleSheet()

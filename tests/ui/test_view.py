@@ -73,7 +73,7 @@ def test_the_manifest_names_things_that_exist_and_is_the_file_at_the_root():
     manifest.validate_imports()
     assert manifest == PluginManifest.from_file(ROOT / "napari.yaml")
     names = [widget.display_name for widget in manifest.contributions.widgets]
-    assert names[:5] == ["Data", "Mesh", "Train", "Explore", "Reconstruct"]
+    assert names[:6] == ["All docks", "Data", "Mesh", "Train", "Explore", "Reconstruct"]
 
 
 def test_the_menu_opens_all_docks_once(qtbot, viewer, toy_session):
@@ -86,6 +86,18 @@ def test_the_menu_opens_all_docks_once(qtbot, viewer, toy_session):
         session = Session.of(viewer)
         qtbot.waitUntil(lambda: session.is_ready, timeout=60_000)
         assert view.Docks.of(viewer) is session.docks
+    finally:
+        Session.of(viewer).end()
+
+
+def test_all_docks_take_the_place_of_single_ones(qtbot, viewer, toy_session):
+    try:
+        for name in ("Data", "All docks"):
+            viewer.window.add_plugin_dock_widget("napari-flex3d", name)
+        qtbot.waitUntil(lambda: set(DOCKS) <= set(viewer.window.dock_widgets), timeout=60_000)
+        assert not [name for name in viewer.window.dock_widgets if "flex3d" in name]
+        session = Session.of(viewer)
+        qtbot.waitUntil(lambda: session.is_ready, timeout=60_000)
     finally:
         Session.of(viewer).end()
 

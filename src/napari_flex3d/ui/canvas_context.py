@@ -1,8 +1,9 @@
-"""The OpenGL context of napari's canvas, current when a layer goes.
+"""The OpenGL context of napari's canvas, current when what layers were drawn with is freed.
 
 napari (0.6.3 to 0.9.2 at least) frees what a removed layer was drawn with at once, in whichever OpenGL context
 happens to be current: mostly the one in which Qt has put the window together. Mesa (22.3) then takes the shaders
-away from what is drawn next, and the program dies.
+away from what is drawn next, and the program dies. The same happens, with whatever Python's collector has found until
+then, when a list of layers is cleared that has none (napari 0.9).
 """
 
 from typing import Any
@@ -11,9 +12,12 @@ from qtpy.QtCore import QObject
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QWidget
 
+FREEING = ("removing", "removed", "end_batch")
+"""Events of the list of layers at which napari frees, or after which other widgets are drawn before it does."""
+
 
 class CanvasContext(QObject):
-    """Makes the canvas's own context current before a layer is removed; one lives in each window.
+    """Makes the canvas's own context current before napari frees anything; one lives in each window.
 
     Parameters
     ----------
@@ -26,7 +30,12 @@ class CanvasContext(QObject):
     def __init__(self, viewer: Any, window: QWidget) -> None:
         super().__init__(window)
         self._window = window
-        viewer.layers.events.removing.connect(self.make_current)
+        events = viewer.layers.events
+        for name in FREEING:
+            if name in events.emitters:
+                events[name].connect(
+                    self.make_current, position="first"
+                )  # before napari's canvas hears of it
 
     @staticmethod
     def keep(viewer: Any, window: QWidget) -> "CanvasContext":

@@ -42,9 +42,15 @@ def tooltip_of(info: ParamInfo) -> str:
     return "<qt>" + "<br>".join(lines) + "</qt>"
 
 
+MADE_IN = {"prep": "Data", "mesh": "Mesh", "train": "Train"}
+"""Dock that makes the jobs of a stage."""
+
+
 def missing(info: ParamInfo) -> str:
     """Say what to do about a required value that is not there."""
-    kind = {"job": "a job folder", "folder": "a folder", "file": "a file"}.get(info.path or "", "a value")
+    if info.path == "job":
+        return f"{label_of(info)}: choose a job; {MADE_IN.get(info.name, info.name)} makes one."
+    kind = {"folder": "a folder", "file": "a file"}.get(info.path or "", "a value")
     suffixes = f" ({', '.join(info.suffixes)})" if info.suffixes else ""
     return f"{label_of(info)}: choose {kind}{suffixes}."
 
@@ -226,6 +232,15 @@ class ParamsForm(QWidget):
             self.params()
         except ValueError as error:
             return str(error)
+        return ""
+
+    def absent(self) -> str:
+        """Which file or folder that was named is not there, or an empty text."""
+        for name, row in self.rows.items():
+            value = self.value_of(name) if row.info.path in ("file", "folder", "job") else None
+            for place in value if isinstance(value, tuple) else (value,):
+                if place is not None and not Path(place).exists():
+                    return f"{label_of(row.info)}: {place} is not there."
         return ""
 
     def value_of(self, name: str) -> Any:

@@ -198,7 +198,8 @@ class StagePanel(QWidget):
     def _update(self) -> None:
         """Make buttons and bar say what can be done now."""
         mine, running = self.is_mine, self.session.is_busy
-        problem = self.form.problem() if self.form is not None else "The form is still loading."
+        form = self.form
+        problem = form.problem() or form.absent() if form is not None else "The form is still loading."
         self.start_button.setVisible(not mine)
         self.stop_button.setVisible(mine)
         self.resume_button.setVisible(

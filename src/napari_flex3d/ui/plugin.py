@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
@@ -86,10 +87,32 @@ class HelpWidget(PluginDock):
     name = "Help"
 
 
+class AllWidget(QWidget):
+    """What the Plugins menu opens for "All docks": it opens them, and goes.
+
+    Parameters
+    ----------
+    viewer
+        The viewer, given by napari.
+    """
+
+    def __init__(self, viewer: "napari.viewer.Viewer") -> None:
+        super().__init__()
+        self._viewer = viewer
+        QTimer.singleShot(0, self._open)  # napari is still putting this one into the window
+
+    def _open(self) -> None:
+        self._viewer.window.remove_dock_widget(self)  # type: ignore[arg-type]
+        open_all(self._viewer)
+
+
 def open_all(viewer: "napari.viewer.Viewer") -> None:
-    """Open all docks, or bring them to the front."""
+    """Open all docks, or bring them to the front; those that were opened one by one go."""
     from napari_flex3d.ui.view import Docks
 
+    for widget in list(viewer.window.dock_widgets.values()):
+        if isinstance(widget, PluginDock):
+            viewer.window.remove_dock_widget(widget)  # type: ignore[arg-type]
     Docks.of(viewer).select("Data")
 
 
