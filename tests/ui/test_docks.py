@@ -15,11 +15,10 @@ from napari_flex3d.ui.explore.live_surface import SURFACE
 from napari_flex3d.ui.explore.upkeep import Upkeep
 from napari_flex3d.ui.isosurface import FINE, cut
 from napari_flex3d.ui.monitor import Monitor
-from napari_flex3d.ui.panel import in_words
 from napari_flex3d.ui.reconstruct import ReconstructDock
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.studio.dock import MeshDock
-from napari_flex3d.ui.summary import facts, resolution_table
+from napari_flex3d.ui.summary import facts, in_words, resolution_table
 from napari_flex3d.ui.train_dock import TrainDock
 
 BOX, PIXEL_SIZE = 32, 4.0  # of the toys

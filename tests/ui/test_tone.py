@@ -5,9 +5,8 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_flex3d.ui.keys import Key
 from napari_flex3d.ui.monitor import LOSS, MOTION
-from napari_flex3d.ui.panel import Sentence
 from napari_flex3d.ui.scatter import INK
-from napari_flex3d.ui.tone import COLORS, PLOT_GROUND
+from napari_flex3d.ui.tone import COLORS, PLOT_GROUND, Sentence
 
 
 def luminance(color: QColor) -> float:

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QWidge
 
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.jobs import Job, read_job
+from napari_flex3d.ui.dock import Dock
 from napari_flex3d.ui.layers import (
     FILE_KEY,
     MASK_COLORS,
@@ -19,10 +20,11 @@ from napari_flex3d.ui.layers import (
     stack_layer,
     surface_layer,
 )
-from napari_flex3d.ui.panel import Dock, Sentence, StagePanel
+from napari_flex3d.ui.panel import StagePanel
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.summary import facts
 from napari_flex3d.ui.surface import FlexSurface
+from napari_flex3d.ui.tone import Sentence
 
 MASK_LEVEL = 0.5
 STACKED = (".star", ".cs", ".mrcs")

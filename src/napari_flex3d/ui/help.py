@@ -7,7 +7,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy
 
 from napari_flex3d import __version__
-from napari_flex3d.ui.panel import Dock
+from napari_flex3d.ui.dock import Dock
 from napari_flex3d.ui.session import Session
 
 WAY = (

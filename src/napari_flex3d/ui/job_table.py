@@ -20,11 +20,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_flex3d.jobs import Job, read_job
-from napari_flex3d.ui.panel import Sentence, in_words
 from napari_flex3d.ui.project import Entry
 from napari_flex3d.ui.reasons import allow
 from napari_flex3d.ui.session import Session
-from napari_flex3d.ui.tone import COLORS, ToneLabel, is_light
+from napari_flex3d.ui.summary import in_words
+from napari_flex3d.ui.tone import COLORS, Sentence, ToneLabel, is_light
 
 INTERVAL = 2000
 """Milliseconds between two looks at the jobs, while the list is seen."""

@@ -10,8 +10,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QProgressBar,
     QPushButton,
-    QScrollArea,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -22,29 +20,11 @@ from napari_flex3d.progress import Progress
 from napari_flex3d.ui.forms import ParamsForm
 from napari_flex3d.ui.process import Place
 from napari_flex3d.ui.session import Session
-from napari_flex3d.ui.tone import ToneLabel
+from napari_flex3d.ui.summary import in_words
+from napari_flex3d.ui.tone import Sentence
 
-WIDTH = 380
 PLACES: dict[Place, str] = {"window": "in this window", "process": "as its own process"}
 """Where a stage can be started, in words."""
-
-
-class Sentence(ToneLabel):
-    """One sentence about the state of things; it can be selected and copied."""
-
-    def __init__(self, text: str = "") -> None:
-        super().__init__(text)
-        self.setWordWrap(True)
-        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self.setTextFormat(Qt.TextFormat.PlainText)
-
-    def say(self, text: str, *, bad: bool = False, quiet: bool = False) -> None:
-        """Show a text; ``bad`` for an error, ``quiet`` for a hint."""
-        self.setText(text)
-        if self.parentWidget() is not None:
-            self.setVisible(bool(text))
-        self.tone = "bad" if bad else "quiet" if quiet else "plain"
 
 
 class StagePanel(QWidget):
@@ -269,55 +249,3 @@ class StagePanel(QWidget):
         tail = log.read_text()[-4000:] if log is not None and log.is_file() else ""
         clipboard: Any = QGuiApplication.clipboard()
         clipboard.setText(f"{self._details}\n\n{tail}")
-
-
-def in_words(seconds: float) -> str:
-    """Say a length of time as a person does."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-class Dock(QScrollArea):
-    """Frame of a dock: a column that scrolls, and a session that ends with the window.
-
-    Parameters
-    ----------
-    session
-        The viewer's session.
-    intro
-        What the stage takes and gives, in one sentence.
-    """
-
-    def __init__(self, session: Session, intro: str) -> None:
-        super().__init__()
-        self.session = session
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(WIDTH)
-        inside = QWidget()
-        self.column = QVBoxLayout(inside)
-        self.column.setContentsMargins(8, 6, 8, 6)
-        self.intro = Sentence()
-        self.intro.say(intro, quiet=True)
-        self.column.addWidget(self.intro)
-        self.said = Sentence()
-        self.column.addWidget(self.said)
-        self.said.hide()
-        session.said.connect(self._on_said)  # methods: a lambda would be called after Qt has deleted the dock
-        session.job_shown.connect(self._on_news)
-        session.run_changed.connect(self._on_news)
-        self.setWidget(inside)
-
-    def _on_said(self, text: str) -> None:
-        self.said.say(text, bad=True)
-
-    def _on_news(self, *_: object) -> None:
-        self.said.say("")
-
-    def showEvent(self, event: Any) -> None:
-        """Tie the session to the window that this dock is in."""
-        super().showEvent(event)
-        self.session.attach(self.window())

@@ -22,12 +22,12 @@ from napari_flex3d.jobs import Job
 from napari_flex3d.resolutions import KINDS, PLAIN, curve_names
 from napari_flex3d.ui.docks import StageDock
 from napari_flex3d.ui.monitor import SOLID, Curves
-from napari_flex3d.ui.panel import Sentence
 from napari_flex3d.ui.reasons import allow
 from napari_flex3d.ui.scatter import INK
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.sliders import contour_range, new_slider, set_range
 from napari_flex3d.ui.summary import read_columns, resolution_table
+from napari_flex3d.ui.tone import Sentence
 from napari_flex3d.ui.twin_maps import DIFFERENCE
 from napari_flex3d.ui.twins import TWIN_KEY, Twins, View
 

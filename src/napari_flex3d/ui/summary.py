@@ -37,6 +37,15 @@ def in_units(name: str) -> str:
     return f"{' '.join(words)} ({units[last]})" if words and last in units else name.replace("_", " ")
 
 
+def in_words(seconds: float) -> str:
+    """Say a length of time as a person does."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -2,9 +2,9 @@
 
 from typing import Any, Literal
 
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QPalette
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 from superqt import QCollapsible
 
 Tone = Literal["plain", "quiet", "bad", "good"]
@@ -89,3 +89,21 @@ class ToneLabel(QLabel):
         if color != self._color:  # else every change of style would change the style
             self._color = color
             self.setStyleSheet(f"color: {color};" if color else "")
+
+
+class Sentence(ToneLabel):
+    """One sentence about the state of things; it can be selected and copied."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+
+    def say(self, text: str, *, bad: bool = False, quiet: bool = False) -> None:
+        """Show a text; ``bad`` for an error, ``quiet`` for a hint."""
+        self.setText(text)
+        if self.parentWidget() is not None:
+            self.setVisible(bool(text))
+        self.tone = "bad" if bad else "quiet" if quiet else "plain"

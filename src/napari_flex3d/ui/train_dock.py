@@ -9,10 +9,10 @@ from napari_flex3d.jobs import Job, read_job
 from napari_flex3d.progress import Progress
 from napari_flex3d.ui.docks import StageDock
 from napari_flex3d.ui.motions import MotionsPanel
-from napari_flex3d.ui.panel import Sentence
 from napari_flex3d.ui.preview import Preview
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.summary import facts
+from napari_flex3d.ui.tone import Sentence
 
 
 class TrainDock(StageDock):

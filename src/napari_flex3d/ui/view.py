@@ -18,9 +18,9 @@ from qtpy.QtWidgets import QApplication, QDockWidget
 
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.jobs import Job
+from napari_flex3d.ui.dock import WIDTH
 from napari_flex3d.ui.layers import MESH_EDGES
 from napari_flex3d.ui.monitor import HEIGHT
-from napari_flex3d.ui.panel import WIDTH
 from napari_flex3d.ui.plugin import DOCKS, STRIP, dock
 from napari_flex3d.ui.session import Session
 

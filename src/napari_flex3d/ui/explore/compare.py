@@ -7,9 +7,9 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
 
 from napari_flex3d.ui.explore.explorer import Explorer
-from napari_flex3d.ui.panel import Sentence
 from napari_flex3d.ui.reasons import allow
 from napari_flex3d.ui.surface import FlexSurface
+from napari_flex3d.ui.tone import Sentence
 
 COLORS = {"A": (0.36, 0.67, 0.92), "B": (1.0, 0.62, 0.33)}
 Mode = Literal["live", "overlay", "side"]

@@ -8,6 +8,7 @@ from qtpy.QtGui import QKeySequence, QShortcut  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton
 
 from napari_flex3d.io.errors import InputError
+from napari_flex3d.ui.dock import Dock
 from napari_flex3d.ui.explore.compare import ComparePanel, Comparison
 from napari_flex3d.ui.explore.explorer import Explorer
 from napari_flex3d.ui.explore.export_panel import ExportPanel
@@ -21,8 +22,9 @@ from napari_flex3d.ui.explore.scatter_panel import ScatterPanel
 from napari_flex3d.ui.explore.selection import SelectionPanel
 from napari_flex3d.ui.job_edit import JobEdit
 from napari_flex3d.ui.keys import Key
-from napari_flex3d.ui.panel import Dock, Sentence, StagePanel
+from napari_flex3d.ui.panel import StagePanel
 from napari_flex3d.ui.session import Session
+from napari_flex3d.ui.tone import Sentence
 
 
 class ExploreDock(Dock):

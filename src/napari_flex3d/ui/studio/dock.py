@@ -15,9 +15,10 @@ from napari_flex3d.io.mrc import read_map, write_map
 from napari_flex3d.jobs import Job, input_of
 from napari_flex3d.ui.docks import StageDock
 from napari_flex3d.ui.layers import grid_of, mesh_layers, surface_layer
-from napari_flex3d.ui.panel import Sentence, StagePanel
+from napari_flex3d.ui.panel import StagePanel
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.summary import facts
+from napari_flex3d.ui.tone import Sentence
 
 if TYPE_CHECKING:
     from napari_flex3d.mesh import MeshParams

@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
 
 from napari_flex3d.mesh.draft import Draft
 from napari_flex3d.mesh.quality import free_to_slide
-from napari_flex3d.ui.panel import Sentence
 from napari_flex3d.ui.reasons import allow
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.sliders import contour_range, new_slider, set_range
@@ -29,6 +28,7 @@ from napari_flex3d.ui.studio.preview import MeshPreview
 from napari_flex3d.ui.studio.sources import SourceBox
 from napari_flex3d.ui.studio.table import SegmentTable
 from napari_flex3d.ui.studio.trial import Trial
+from napari_flex3d.ui.tone import Sentence
 
 HINT = (
     "In slices, paint with napari's brush, which is a ball. In 3-D, hold Shift and paint on the surface. "
