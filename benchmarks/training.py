@@ -1,16 +1,18 @@
 """Particles per second of training and where the time goes, next to those of another checkout in the same run.
 
-    python benchmarks/training.py [--box 64 128] [--latent-dims 1 2 5] [--threads 2] [--against CHECKOUT] [--cpu-time]
+    python benchmarks/training.py [--box 64 128] [--latent-dims 1 2 5] [--threads 2] [--device cuda]
+        [--against CHECKOUT] [--cpu-time]
 
 A made protein is trained on from the start of each kind of epoch: the early ones, of which the first has no trial
 latents, and the later ones, in which the map moves as well. CHECKOUT is a folder with ``src/`` of another version, as
 ``git worktree add CHECKOUT COMMIT`` makes one. With --cpu-time what counts is the processor time of one thread,
-for a machine that does other work.
+for a machine that does other work. On a GPU the parts are not told apart: it works while the program goes on.
 """
 
 import argparse
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -111,7 +113,9 @@ def problem(folder: Path, box: int) -> Path:
     return folder / "mesh"
 
 
-def measure(mesh_job: Path, latent_dims: int, threads: int, cpu_time: bool, seconds: float) -> dict[str, Any]:
+def measure(
+    mesh_job: Path, latent_dims: int, threads: int, cpu_time: bool, seconds: float, device: str
+) -> dict[str, Any]:
     """Particles per second and shares of time in each shown epoch."""
     import numpy as np
     import torch
@@ -133,27 +137,33 @@ def measure(mesh_job: Path, latent_dims: int, threads: int, cpu_time: bool, seco
     mask = masked(mesh_job, density)
     numbers = {"rigidity": 2.0, "flow_lr": 1e-4, "flow_lr_final": 1e-5}  # else found first
     params = TrainParams(mesh=mesh_job, latent_dims=latent_dims, epochs=EPOCHS, **numbers)
-    setup = fit.set_up(particles, TetMesh.load(mesh_job / "mesh.npz"), mask, 0.05, params)
+    gpu = () if device == "cpu" else (device,)
+    setup = fit.set_up(particles, TetMesh.load(mesh_job / "mesh.npz"), mask, 0.05, params, *gpu)
     scaled = (density.data * mask * particles.map_scale).astype(np.float32)
     rest = fit.at_rest(setup, scaled) if hasattr(fit, "at_rest") else scaled  # what earlier versions want
     state = fit.begin(setup, rest, 6, 64)
     clock = Clock(time.thread_time if cpu_time else time.perf_counter)
-    watch_all(clock)
+    if not gpu:
+        watch_all(clock)
     found: dict[str, Any] = {"voxels": int(mask.sum()), "cells": len(setup.mesh.cells), "epochs": {}}
     for epoch in SHOWN:
         state.epoch = epoch
         steps = fit.fit(setup, state)
-        for _ in range(2):
+        for _ in range(6 if gpu else 2):  # on a GPU one of them is recorded
             next(steps)
         clock.spent.clear()
         start, count = clock.now(), 0
         while count < 3 or clock.now() - start < seconds:
             next(steps)
             count += 1
+        if gpu:
+            torch.cuda.synchronize()
         took = clock.now() - start
         steps.close()
         shares = {part: spent / took for part, spent in clock.spent.items()}
         found["epochs"][epoch] = {"rate": count * setup.batch_size / took, "shares": shares}
+    if gpu:
+        found["gpu memory"] = torch.cuda.max_memory_allocated()
     return found
 
 
@@ -164,6 +174,7 @@ def asked(arguments: argparse.Namespace, source: Path | None, mesh_job: Path, di
         environment["PYTHONPATH"] = str(source / "src")
     command = [sys.executable, __file__, "--worker", str(mesh_job), "--latent-dims", str(dims)]
     command += ["--threads", str(arguments.threads), "--seconds", str(arguments.seconds)]
+    command += ["--device", arguments.device]
     command += ["--cpu-time"] * arguments.cpu_time
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -181,7 +192,8 @@ def whole(found: dict[str, Any]) -> tuple[float, float]:
     by_epoch = [found["epochs"][str(epoch if epoch < EARLY else SHOWN[-1])] for epoch in range(EPOCHS)]
     seconds = [1 / each["rate"] for each in by_epoch]
     inside = sum(
-        s * (e["shares"]["kernel"] + e["shares"]["FFT"]) for s, e in zip(seconds, by_epoch, strict=True)
+        s * (e["shares"].get("kernel", 0) + e["shares"].get("FFT", 0))
+        for s, e in zip(seconds, by_epoch, strict=True)
     )
     return EPOCHS / sum(seconds), inside / sum(seconds)
 
@@ -192,16 +204,19 @@ def show(box: int, dims: int, name: str, found: dict[str, Any], first: dict[str,
     epochs = {"first": "0", "second": "1", "later": str(SHOWN[-1])}
     for label, epoch in epochs.items():
         rate, shares = found["epochs"][epoch]["rate"], found["epochs"][epoch]["shares"]
-        inside = shares["kernel"] + shares["FFT"]
+        inside = shares.get("kernel", 0) + shares.get("FFT", 0)
         ratio = f"{rate / first['epochs'][epoch]['rate']:6.2f}" if first else "      "
-        parts = "  ".join(f"{p} {shares.get(p, 0):.0%}" for p in PARTS)
-        print(f"{box:4d} {dims:2d}  {name:8s} {label:7s} {rate:9.0f} {ratio} {inside:8.0%}   {parts}")
+        parts = "  ".join(f"{p} {shares.get(p, 0):.0%}" for p in PARTS) if shares else ""
+        print(
+            f"{box:4d} {dims:2d}  {name:8s} {label:7s} {rate:9.0f} {ratio} {inside or math.nan:8.0%}   {parts}"
+        )
     rate, inside = whole(found)
+    share = f"{inside or math.nan:8.0%}"
     ratio = f"{rate / whole(first)[0]:6.2f}" if first else "      "
-    print(
-        f"{box:4d} {dims:2d}  {name:8s} {'whole':7s} {rate:9.0f} {ratio} {inside:8.0%}   all {EPOCHS} epochs"
-    )
+    print(f"{box:4d} {dims:2d}  {name:8s} {'whole':7s} {rate:9.0f} {ratio} {share}   all {EPOCHS} epochs")
     cheap = early_rate(found) / late["rate"]
+    if "gpu memory" in found:
+        print(f"         {name:8s} {found['gpu memory'] / 1e6:.0f} MB of the GPU's memory at most")
     print(f"         {name:8s} early epochs, all {EARLY}: {cheap:.2f} times cheaper than a later one")
 
 
@@ -216,6 +231,7 @@ def main() -> None:
     parser.add_argument("--latent-dims", type=int, nargs="+", default=[1, 2, 5])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--against", type=Path)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
@@ -229,6 +245,7 @@ def main() -> None:
             arguments.threads,
             arguments.cpu_time,
             arguments.seconds,
+            arguments.device,
         )
         print(json.dumps(found))
         return

@@ -90,7 +90,7 @@ def test_cells_that_are_turned_inside_out_are_said(mesh_job):
     state = begin(setup, at_rest(setup, in_image_units(density, mask, particles)), 6, 64)
     state.latents = torch.randn(80, 1, generator=torch.Generator().manual_seed(0))
     level, sums = level_at(setup, state, 0), Sums()
-    sums.add(torch.ones(1), torch.ones(1), torch.ones(1))
+    sums.add(torch.ones(3), 1, 1)
     assert measured(setup, state, level, sums, HeldOut())["inverted_cells"] == 0
     with torch.no_grad():
         state.average.weight.mul_(100)

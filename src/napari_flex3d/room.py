@@ -18,6 +18,9 @@ MODES = 126
 NETWORK = 600_000
 """Bytes of a checkpoint's weights of a flow generator of the default size, their average and Adam's moments."""
 
+ON_GPU = 64_000_000
+"""What libraries and a recorded step hold of a GPU's memory; with it an H100's was met within a factor of 1.3."""
+
 PICTURES = 100_000
 """Bytes of a job's pictures, record and log."""
 
@@ -108,7 +111,7 @@ def of_training(sizes: Sizes, epochs: int) -> Need:
     checkpoint = 2 * latents + 3 * modes + NETWORK + 2 * sizes.particles + 5 * n**3 + 8 * sizes.voxels(n)
     disk = epochs * checkpoint + 4 * n**3 + 230 * sizes.particles + PICTURES
     memory = PROGRAM + table + 4 * latents + 5 * modes + maps + tied + springs + batch
-    on_device = 4 * modes + 30 * n**3 + 100 * sizes.voxels(n) + 2 * batch
+    on_device = ON_GPU + 4 * modes + 30 * n**3 + 100 * sizes.voxels(n) + round(1.2 * batch)
     return Need(memory, on_device, disk)
 
 

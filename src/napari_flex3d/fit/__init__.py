@@ -13,6 +13,7 @@ from napari_flex3d.fit.density import DensitySteps
 from napari_flex3d.fit.levels import RESOLUTION_LIMIT, Level, early_epochs, level_at
 from napari_flex3d.fit.monitors import HeldOut, Sums, measured
 from napari_flex3d.fit.poses import PosePrior, improve
+from napari_flex3d.fit.recorder import Drawn, Found, Recorder
 from napari_flex3d.fit.state import Fit, FitParams, Setup, at_rest, begin, latent_scale, set_up
 from napari_flex3d.latents import Prior, Scene, best_trial, gauss_newton, settled
 from napari_flex3d.model import FlowGenerator
@@ -70,10 +71,10 @@ def fit(setup: Setup, state: Fit) -> Generator[tuple[int, int, dict[str, float]]
             density = DensitySteps(setup, level)
         random = torch.Generator().manual_seed(params.seed * 100_003 + epoch)
         order = train[torch.randperm(len(train), generator=random).numpy()]
-        sums = Sums()
+        sums, recorder = Sums(), Recorder(setup.device)
         for i, (rows, batch) in enumerate(level.batches(setup, order, setup.batch_size)):
             _set_rate(state, params, min(1.0, (epoch + i / steps) / params.epochs))
-            _visit(setup, state, level, rows, batch, density, random, sums)
+            _visit(setup, state, level, rows, batch, density, random, sums, recorder)
             yield epoch * steps + i + 1, total, {}
         if density is not None:
             density.take(state)
@@ -97,28 +98,50 @@ def _visit(
     density: DensitySteps | None,
     random: torch.Generator,
     sums: Sums,
+    recorder: Recorder,
 ) -> None:
     """One batch: its latents, then the flow and the map."""
-    params = setup.params
-    at = torch.from_numpy(rows).to(state.latents.device)
+    drawn = _draw(setup, state, rows, random).to(setup.device)
+    found = recorder(lambda batch, drawn: _step(setup, state, level, batch, drawn), batch, drawn)
+    sums.add(found.numbers, len(rows), found.compared)
+    if found.gradients:
+        assert density is not None
+        density.add(state, found.gradients, len(rows))
+
+
+def _draw(setup: Setup, state: Fit, rows: NDArray[np.int64], random: torch.Generator) -> Drawn:
+    """What a visit is random in, drawn on the CPU, so that a seed means the same everywhere."""
+    size = (len(rows), setup.params.latent_dims)
+    trial = None
+    if 0 < state.epoch < TRIAL_EPOCHS and not setup.holds_latents(state.epoch):
+        donors = _some_rows(setup, len(rows), random)
+        trial = donors, torch.randn(size, generator=random)
+    return Drawn(
+        torch.from_numpy(rows), trial, torch.randn(size, generator=random), _some_rows(setup, 256, random)
+    )
+
+
+def _step(setup: Setup, state: Fit, level: Level, batch: ParticleBatch, drawn: Drawn) -> Found:
+    """The device's part of a visit; nothing in it waits for a number."""
+    params, at, moves = setup.params, drawn.rows, level.values is None
     if not setup.holds_latents(state.epoch):
         prior, scene = _prior(setup, state), _scene(state, level)
         latents = state.latents[at]
-        if state.epoch < TRIAL_EPOCHS and state.epoch > 0:
-            trials = _trials(latents, _some_latents(setup, state, len(rows), random), random)
+        if drawn.trial is not None:
+            donors, step = drawn.trial
+            trials = _trials(latents, state.latents[donors], step)
             latents = best_trial(scene, batch, state.generator, trials, prior)
         fitted = gauss_newton(scene, batch, state.generator, latents, prior)
         state.latents[at], state.covariance[at] = fitted
     latents = state.latents[at]
-    noise = torch.randn(latents.shape, generator=random).to(latents.device)
     if params.latent_noise == "auto":
-        root, _ = torch.linalg.cholesky_ex(state.covariance[at])  # "ex": a GPU need not be waited for
-        latents = latents + (root @ noise[..., None])[..., 0]
+        root, _ = torch.linalg.cholesky_ex(state.covariance[at])  # "ex": its success is not waited for
+        latents = latents + (root @ drawn.noise[..., None])[..., 0]
     else:
-        latents = latents + params.latent_noise * STANDARD_PER_DISPLAYED * noise
+        latents = latents + params.latent_noise * STANDARD_PER_DISPLAYED * drawn.noise
 
-    values = state.values.requires_grad_(density is not None)
-    displacements = _centred_flow(state.generator, latents, _some_latents(setup, state, 256, random))
+    values = state.values.requires_grad_(moves)
+    displacements = _centred_flow(state.generator, latents, state.latents[drawn.others])
     loss = _scene(state, level).loss(batch, displacements)
     energy = _rigidity(setup, displacements[:RIGIDITY_SAMPLE])
     state.optimizer.zero_grad()
@@ -133,18 +156,18 @@ def _visit(
             share if state.epoch > 1 else 0.5,
         )
     # a held map's rigid loss does not change: some particles will do to compare with
-    few = len(rows) if density is not None else -(-len(rows) // HELD_COMPARED)
-    rigid_values = state.rigid_values.requires_grad_(density is not None)
+    few = len(at) if moves else -(-len(at) // HELD_COMPARED)
+    rigid_values = state.rigid_values.requires_grad_(moves)
     rigid_loss = _rigid_scene(state, level).loss(batch.first(few), None)
     gradients: list[Tensor] = []
-    if density is not None:
+    if moves:
         (rigid_gradient,) = torch.autograd.grad(rigid_loss.sum(), rigid_values)
         assert values.grad is not None  # of the mean loss
-        gradients = [values.grad * len(rows), rigid_gradient]
+        gradients = [values.grad * len(at), rigid_gradient]
     state.values, state.rigid_values = values.detach(), rigid_values.detach()
-    if density is not None:
-        density.add(state, gradients, len(rows))
-    sums.add(loss.detach(), rigid_loss.detach(), energy.detach())
+    loss, rigid_loss = loss.detach(), rigid_loss.detach()
+    gain = (rigid_loss - loss[:few]).sum()
+    return Found(torch.stack([loss.sum(), gain, energy.detach().mean() * len(at)]), few, gradients)
 
 
 def _centred_flow(generator: FlowGenerator, latents: Tensor, others: Tensor) -> Tensor:
@@ -160,15 +183,19 @@ def _rigidity(setup: Setup, displacements: Tensor) -> Tensor:
     return rigidity_energy(elastic.rest + displacements, elastic.cells, elastic.inverse, elastic.weight)
 
 
+def _some_rows(setup: Setup, count: int, random: torch.Generator) -> Tensor:
+    """Rows of random training particles, (count)."""
+    chosen = torch.randint(len(setup.train), (count,), generator=random)
+    return torch.from_numpy(setup.train[chosen.numpy()])
+
+
 def _some_latents(setup: Setup, state: Fit, count: int, random: torch.Generator) -> Tensor:
     """Latents of random training particles, (count, K)."""
-    chosen = torch.randint(len(setup.train), (count,), generator=random)
-    return state.latents[setup.train[chosen.numpy()]]
+    return state.latents[_some_rows(setup, count, random).to(state.latents.device)]
 
 
-def _trials(latents: Tensor, others: Tensor, random: torch.Generator) -> Tensor:
+def _trials(latents: Tensor, others: Tensor, step: Tensor) -> Tensor:
     """Trial latents: the present ones, one step either way in a random direction, and those of other particles."""
-    step = torch.randn(latents.shape, generator=random)
     step = (step / step.norm(dim=1, keepdim=True)).to(latents)
     return torch.stack([latents, latents + step, latents - step, others])
 
@@ -191,8 +218,12 @@ def _prior(setup: Setup, state: Fit) -> Prior:
 
 
 def _set_rate(state: Fit, params: FitParams, done: float) -> None:
+    rate = params.flow_lr * (params.flow_lr_final / params.flow_lr) ** done
     for group in state.optimizer.param_groups:
-        group["lr"] = params.flow_lr * (params.flow_lr_final / params.flow_lr) ** done
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def _standardise(state: Fit, train: NDArray[np.int64]) -> None:
@@ -227,7 +258,8 @@ def _score_held_out(
         latents = state.latents[rows]
         covariance: Tensor | None = None
         if not setup.params.freeze_latents:
-            trials = _trials(latents, _some_latents(setup, state, len(rows), random), random)
+            donors = _some_latents(setup, state, len(rows), random)
+            trials = _trials(latents, donors, torch.randn(latents.shape, generator=random))
             latents = best_trial(scene, batch, state.generator, trials, prior)
             latents, covariance = settled(scene, batch, state.generator, latents, prior)
             state.latents[rows], state.covariance[rows] = latents, covariance
@@ -249,7 +281,8 @@ def infer(setup: Setup, state: Fit, particles: Particles) -> Iterator[Tensor]:
     there = replace(setup, particles=particles)
     for rows, batch in level.batches(there, np.arange(len(particles)), 64):
         others = [_some_latents(setup, state, len(rows), random) for _ in range(DONORS)]
-        steps = _trials(torch.zeros_like(others[0]), others[0], random)
+        step = torch.randn(others[0].shape, generator=random)
+        steps = _trials(torch.zeros_like(others[0]), others[0], step)
         trials = torch.cat([steps, torch.stack(others[1:])])
         latents = best_trial(scene, batch, state.generator, trials, prior)
         yield settled(scene, batch, state.generator, latents, prior)[0]

@@ -36,11 +36,9 @@ class Sums:
         self._parts: list[Tensor] = []
         self._count = self._compared = 0
 
-    def add(self, flexible: Tensor, rigid: Tensor, energy: Tensor) -> None:
-        """Take losses of a batch (B), of its first few particles at rest, and rigidity energies of some."""
-        count, compared = len(flexible), len(rigid)
-        gain = (rigid - flexible[:compared]).sum()
-        self._parts.append(torch.stack([flexible.sum(), gain, energy.mean() * count]))
+    def add(self, numbers: Tensor, count: int, compared: int) -> None:
+        """Take the sums of a batch of so many particles (`Found`)."""
+        self._parts.append(numbers.clone())
         self._count += count
         self._compared += compared
 

@@ -245,12 +245,20 @@ def begin(
     return Fit(
         generator=generator,
         average=average,
-        optimizer=torch.optim.Adam(generator.parameters(), fused=device.type in ("cpu", "cuda")),
+        optimizer=_adam(generator, device),
         values=rest.values.clone(),
         rigid_values=rest.values.clone(),
         latents=first.to(device),
         covariance=torch.eye(dims, device=device).repeat(count, 1, 1),
     )
+
+
+def _adam(generator: FlowGenerator, device: torch.device) -> torch.optim.Adam:
+    """Adam; on a CUDA GPU its rate and count of steps lie there, so that a step can be recorded (`fit.recorder`)."""
+    if device.type == "cuda":
+        rate = torch.zeros((), device=device)
+        return torch.optim.Adam(generator.parameters(), lr=rate, fused=True, capturable=True)
+    return torch.optim.Adam(generator.parameters(), fused=device.type == "cpu")
 
 
 def latent_scale(latents: Tensor) -> Tensor:

@@ -45,9 +45,7 @@ class TrainParams(Params):
         step=0.1,
         cryosparc="flex_latent_prior_lam",
     )
-    device: DeviceName = param(
-        "auto", "Where to compute; auto is a CUDA GPU if there is one. No GPU has run this version yet."
-    )
+    device: DeviceName = param("auto", "Where to compute; auto is a CUDA GPU if there is one.")
     held_out: float = param(
         5.0,
         "Share of the particles kept out of the fit of motion and map, to judge it.",

@@ -74,8 +74,8 @@ def tangent(
     arguments, programs = _arguments(values, vertices_px, body, box, fine, SPREAD_BLOCK)
     scaled = (directions_px * (fine / box)).contiguous()
     if programs[0]:
-        chosen = {"MOVING": directions > 0, "BLOCK": SPREAD_BLOCK, "TILE": TILE, "num_warps": WARPS}
-        _spread[programs](grids, scaled, directions, *arguments, **chosen)
+        chosen = {"MOVING": directions > 0, "BLOCK": SPREAD_BLOCK, "TILE": TILE}
+        _spread[programs](grids, scaled, directions, *arguments, **chosen, num_warps=WARPS)
     return grids
 
 
