@@ -10,7 +10,7 @@ from napari_flex3d.ui.canvas_context import CanvasContext
 from napari_flex3d.ui.session import Session
 
 
-def test_a_layer_is_removed_in_the_context_of_the_canvas(qtbot, toys, tmp_path):
+def test_a_layer_is_removed_in_the_context_of_the_canvas(qtbot, toys, tmp_path, monkeypatch):
     viewer = napari.Viewer(show=True)
     session = Session(viewer, toys, tmp_path / "project")
     frame = viewer.window.add_dock_widget(QWidget(), name="any")
@@ -26,12 +26,9 @@ def test_a_layer_is_removed_in_the_context_of_the_canvas(qtbot, toys, tmp_path):
         assert QOpenGLContext.currentContext() is not canvas.context()
         remove()
     assert used == [canvas.context()] * 2
-    if hasattr(
-        viewer.layers.events, "end_batch"
-    ):  # napari 0.9: what is free by now goes, though there is no layer
-        viewer.layers.events.end_batch.connect(
-            lambda: used.append(QOpenGLContext.currentContext()), position="last"
-        )
+    if "end_batch" in viewer.layers.events.emitters:  # napari 0.9 frees now what it could not before
+        vispy = viewer.window._qt_viewer.canvas._scene_canvas.context
+        monkeypatch.setattr(vispy, "finish", lambda: used.append(QOpenGLContext.currentContext()))
         canvas.doneCurrent()
         viewer.layers.clear()
         assert used[2:] == [canvas.context()]

@@ -12,8 +12,8 @@ from qtpy.QtCore import QObject
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QWidget
 
-FREEING = ("removing", "removed", "end_batch")
-"""Events of the list of layers at which napari frees, or after which other widgets are drawn before it does."""
+FREEING = ("removing", "begin_batch")
+"""Events of the list of layers that come before napari frees; at the later ones napari's own callbacks come first."""
 
 
 class CanvasContext(QObject):
@@ -33,9 +33,7 @@ class CanvasContext(QObject):
         events = viewer.layers.events
         for name in FREEING:
             if name in events.emitters:
-                events[name].connect(
-                    self.make_current, position="first"
-                )  # before napari's canvas hears of it
+                events[name].connect(self.make_current)
 
     @staticmethod
     def keep(viewer: Any, window: QWidget) -> "CanvasContext":
