@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
@@ -192,6 +193,7 @@ class ParamsForm(QWidget):
         self._params = params
         self.rows: dict[str, Row] = {}
         self._labels: dict[str, ToneLabel] = {}
+        self._folded: set[str] = set()
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         plain, advanced = _grid(), _grid()
@@ -203,6 +205,8 @@ class ParamsForm(QWidget):
             label.setToolTip(tooltip_of(info))
             label.setBuddy(row)
             is_folded = info.advanced if basic is None else info.name not in basic
+            if is_folded:
+                self._folded.add(info.name)
             (advanced if is_folded else plain).addRow(label, row)
             self.rows[info.name], self._labels[info.name] = row, label
         if advanced.rowCount():
@@ -242,6 +246,13 @@ class ParamsForm(QWidget):
                 if place is not None and not Path(place).exists():
                     return f"{label_of(row.info)}: {place} is not there."
         return ""
+
+    def in_its_words(self, text: str) -> str:
+        """Name parameters as the form does, where a sentence says ``--resample-map`` for the command line."""
+        for name, row in self.rows.items():
+            words = f"{label_of(row.info)} ({'in Advanced' if name in self._folded else 'above'})"
+            text = re.sub(rf"--{name.replace('_', '-')}(?![\w-])", words, text)
+        return text
 
     def value_of(self, name: str) -> Any:
         """Value of one row."""

@@ -227,7 +227,9 @@ class StagePanel(QWidget):
         if outcome == "failed":
             self._details = f"{type(result).__name__}: {result}"
             where = "Copy details puts all about it on the clipboard"
-            self.sentence.say(f"{name} failed: {sentence_of(result, where)}", bad=True)
+            words = sentence_of(result, where)
+            words = self.form.in_its_words(words) if self.form is not None else words
+            self.sentence.say(f"{name} failed: {words}", bad=True)
         elif outcome == "stopped":
             tail = " Resume goes on from there." if self.session.stages[stage].resumable else ""
             self.sentence.say(f"{name} was stopped; what was finished is kept.{tail}")
