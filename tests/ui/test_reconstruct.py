@@ -165,7 +165,7 @@ def test_the_correlation_of_each_part_can_be_chosen(dock):
     np.testing.assert_allclose(curves.lines["rigid"].getData()[1], np.exp(-((frequency / (0.7 * 0.06)) ** 4)))
     marks = {mark.label.format: mark.value() for mark in dock.correlation._marks}
     assert marks == {"0.143": 0.143, "0.5": 0.5, "training, 12 Å": pytest.approx(1 / 12)}
-    for text in ("moving", "15.10 Å", "20.20 Å", "still", "<b>9.60 Å</b>"):
+    for text in ("FSC 0.143 (Å)", "moving", "15.10", "20.20", "still", "<b>9.60</b>"):
         assert text in dock.table.text()
 
 

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.tone import Sentence
 
-WIDTH = 380
-"""Of the docks, px."""
+WIDTH, WIDEST = 380, 460
+"""Of the docks, px: at least, and at most what their content may ask for."""
 
 
 class Dock(QScrollArea):
@@ -42,6 +42,15 @@ class Dock(QScrollArea):
         session.job_shown.connect(self._on_news)
         session.run_changed.connect(self._on_news)
         self.setWidget(inside)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Be as wide as the content needs: there is no bar to scroll it sideways."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest and watched is self.widget():
+            inside: Any = watched
+            bar: Any = self.verticalScrollBar()
+            needed = inside.minimumSizeHint().width() + bar.sizeHint().width() + 2 * self.frameWidth()
+            self.setMinimumWidth(min(max(needed, WIDTH), WIDEST))
+        return super().eventFilter(watched, event)
 
     def _on_said(self, text: str) -> None:
         self.said.say(text, bad=True)

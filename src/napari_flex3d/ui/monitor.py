@@ -237,6 +237,7 @@ class Monitor(QWidget):
             self.follow(self.session.run_folder)
 
     def _on_end(self, stage: str, outcome: str, result: Any) -> None:
+        self.latents.hide()  # Explore has them, larger
         self.redraw()
 
     def _on_job(self, job: Job) -> None:

@@ -62,7 +62,7 @@ def resolution_table(summary: dict[str, Any]) -> str:
     """Resolutions of the flexible and the rigid map, of the whole and of each part, as a small table."""
     parts = by_part(summary)
     kinds = [kind for kind in KINDS if any(kind in found for found in parts.values())]
-    top = "".join(f"<th colspan={len(kinds)}>{words}</th>" for words in CRITERIA.values())
+    top = "".join(f"<th colspan={len(kinds)}>{words} (Å)</th>" for words in CRITERIA.values())
     head = "".join(f"<th>{KINDS[kind]}</th>" for _ in CRITERIA for kind in kinds)
     rows = ""
     for part, found in parts.items():
@@ -75,7 +75,7 @@ def _row(found: Mapping[str, Mapping[str, float]], kinds: list[str], criterion: 
     """Cells of one criterion; the finer one is bold."""
     values = [found.get(kind, {}).get(criterion) for kind in kinds]
     finest = min((value for value in values if value), default=None)
-    text = [f"{value:.2f} Å" if value else "–" for value in values]
+    text = [f"{value:.2f}" if value else "–" for value in values]
     marked = [
         f"<b>{t}</b>" if v == finest and len(kinds) > 1 else t for t, v in zip(text, values, strict=True)
     ]
