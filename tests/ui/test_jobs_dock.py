@@ -153,13 +153,18 @@ def test_a_process_that_fails_says_why(qtbot, real):
     session, sample = real
     data = opened(qtbot, session, DataDock)
     data.panel.form.fill({"particles": sample.particles, "map": sample.map})
-    sample.map.unlink()
+    sample.map.write_bytes(b"no map")
     data.panel.place_box.setCurrentIndex(data.panel.place_box.findData("process"))
     with qtbot.waitSignal(session.run_ended, timeout=LONG) as ended:
         data.panel.start_button.click()
     assert ended.args[1] == "failed"
     assert str(sample.map) in data.panel.sentence.text()
     assert data.panel.start_button.isEnabled()
+    sample.map.unlink()
+    data.panel.start_button.click()
+    assert data.panel.sentence.text() == f"Cannot start: Map: {sample.map} is not there."
+    assert data.panel.start_button.isEnabled()
+    assert len(session.jobs("prep")) == 1  # no job was made for it
 
 
 def test_parameters_reach_the_process_as_they_are(tmp_path):

@@ -154,6 +154,8 @@ class StagePanel(QWidget):
             if self.form is None:
                 raise InputError("The form is still loading.")
             if not resume:
+                if absent := self.form.absent():
+                    raise InputError(absent)
                 folder = self.session.start(self.stage, self.form.params(), apart=apart)
             else:
                 job = self._unfinished()
@@ -179,7 +181,7 @@ class StagePanel(QWidget):
         """Make buttons and bar say what can be done now."""
         mine, running = self.is_mine, self.session.is_busy
         form = self.form
-        problem = form.problem() or form.absent() if form is not None else "The form is still loading."
+        problem = form.problem() if form is not None else "The form is still loading."
         self.start_button.setVisible(not mine)
         self.stop_button.setVisible(mine)
         self.resume_button.setVisible(
