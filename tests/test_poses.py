@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
 from napari_flex3d import stages
-from napari_flex3d.fit import at_rest, begin, polish, set_up
+from napari_flex3d.fit import at_rest, begin, errors_of_poses, polish, set_up
 from napari_flex3d.fit.poses import PosePrior, turned, vertices_and_motions
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.io.relion import read_particles
@@ -103,6 +103,17 @@ def test_poses_off_by_3_degrees_become_better(wrong):
     assert before[1] > 2.4
     assert after[0] < 0.5 * before[0]
     assert after[1] < 0.5 * before[1]
+
+
+def test_what_poses_are_off_by_is_found_from_the_particles(wrong):
+    """3 degrees and 2 Å about each axis; and next to nothing where poses are right."""
+    good, setup, state = wrong
+    found = errors_of_poses(setup, state)
+    assert 2 < np.degrees(found.rotation) < 4
+    assert 1.4 < found.shift < 2.6
+    right = errors_of_poses(replace(setup, particles=good), state)
+    assert np.degrees(right.rotation) < 1
+    assert right.shift < 0.5
 
 
 def test_a_narrow_prior_holds_poses(wrong):

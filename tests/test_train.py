@@ -73,6 +73,20 @@ def test_true_states_lie_within_two_standard_deviations(sample, trained):
     assert 0.90 < share < 0.98
 
 
+def test_deviations_allow_for_poses_that_are_wrong(tmp_path):
+    """A hinge whose poses are off by 3 degrees and some Å: less is known of each latent, and its sd says so."""
+    made = {"particles": 400, "box": BOX, "pixel_size": 6.0, "snr": 0.4, "seed": 1, "extent": 20}
+    sample = write_sample(tmp_path / "sample", kind="wrong poses", **made)
+    stages.prepare(
+        PrepParams(particles=sample.particles, map=sample.map, mask=sample.mask), tmp_path / "prep"
+    )
+    stages.build_mesh(MeshParams(prep=tmp_path / "prep", cells=10), tmp_path / "mesh")
+    stages.train_model(params(tmp_path / "mesh"), tmp_path / "train")
+    model = load_model(tmp_path / "train")
+    (share,) = share_within(model.latents, model.latent_sd, sample.state)
+    assert 0.88 < share < 0.99
+
+
 def test_held_out_particles_fit_better_with_the_motion(trained):
     last = load_model(trained).facts["history"][-1]
     assert last["loss_held_out"] < last["rigid_loss_held_out"] - 1

@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_flex3d.fit.density import DensitySteps
 from napari_flex3d.fit.levels import RESOLUTION_LIMIT, Level, early_epochs, level_at
 from napari_flex3d.fit.monitors import HeldOut, Sums, measured
-from napari_flex3d.fit.poses import PosePrior, improve
+from napari_flex3d.fit.poses import PosePrior, improve, pose_equations, pose_errors
 from napari_flex3d.fit.recorder import Drawn, Found, Recorder
 from napari_flex3d.fit.state import Fit, FitParams, Setup, at_rest, begin, latent_scale, set_up
 from napari_flex3d.latents import Prior, Scene, best_trial, gauss_newton, settled
@@ -43,6 +43,9 @@ HELD_COMPARED = 4
 
 DONORS = 6
 """Other particles whose latents are tried for one that was not seen before."""
+
+FOR_POSES = 1000
+"""Training particles, about, from which it is seen what poses are off by."""
 
 TRIAL_EPOCHS = 4
 """Epochs in which a few trial latents are scored before each Gauss-Newton step."""
@@ -286,6 +289,19 @@ def infer(setup: Setup, state: Fit, particles: Particles) -> Iterator[Tensor]:
         trials = torch.cat([steps, torch.stack(others[1:])])
         latents = best_trial(scene, batch, state.generator, trials, prior)
         yield settled(scene, batch, state.generator, latents, prior)[0]
+
+
+def errors_of_poses(setup: Setup, state: Fit) -> PosePrior:
+    """What the training particles say that poses are off by, under a finished fit."""
+    level = level_at(setup, state, setup.params.epochs)
+    scene, prior = _scene(state, level), _prior(setup, state)
+    some = setup.train[:: max(1, len(setup.train) // FOR_POSES)]
+    equations = [
+        pose_equations(scene, batch, state.generator, state.latents[rows], prior)
+        for rows, batch in level.batches(setup, some, 64)
+    ]
+    precision, pull = map(torch.cat, zip(*equations, strict=True))
+    return pose_errors(precision, pull, setup.particles.pixel_size)
 
 
 def polish(setup: Setup, state: Fit, prior: PosePrior) -> Generator[int, None, Tensor]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from napari_flex3d.fit.covariance import expectation_maximisation
 from napari_flex3d.latents import FARTHEST, Prior, Scene
 from napari_flex3d.model import FlowGenerator
 from napari_flex3d.ops.misfit import normal_equations
@@ -13,6 +14,11 @@ from napari_flex3d.particles import ParticleBatch
 
 STEPS = 4
 """Gauss-Newton steps of each particle."""
+
+FIRST_ROTATION, FIRST_SHIFT = 0.02, 0.1
+"""Standard deviations that the search for what poses are off by begins with: radians, pixels."""
+
+EM_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,47 @@ class PosePrior:
     def precision(self) -> Tensor:
         """Diagonal of its inverse covariance: three rotations, two shifts (5)."""
         return torch.tensor([self.rotation**-2] * 3 + [self.shift**-2] * 2)
+
+
+@torch.no_grad()
+def pose_equations(
+    scene: Scene, batch: ParticleBatch, generator: FlowGenerator, latents: Tensor, prior: Prior
+) -> tuple[Tensor, Tensor]:
+    """Normal equations of small pose corrections with the latents left open.
+
+    Returns
+    -------
+    precision, pull
+        (B, 5, 5) and (B, 5).
+    """
+    dims = latents.shape[1]
+    displacements, jacobian = generator.with_jacobian(latents)
+    at = scene.body.vertices[None] + displacements
+    pose = latents.new_zeros(len(latents), 5)
+    placed = vertices_and_motions(batch.rotation, pose, at, jacobian, scene.pixel_size)
+    images = batch.transform, batch.transfer
+    pull, precision = normal_equations(scene.values, *placed, scene.body, *images, scene.oversampling)
+    both, open_latents = precision[:, dims:, :dims], precision[:, :dims, :dims].clone()
+    open_latents += torch.diag_embed(prior.curvature(latents))
+    back = pull[:, :dims] - prior.gradient(latents)
+    explained = torch.linalg.solve(open_latents, torch.cat([both.mT, back[..., None]], dim=-1))
+    left = torch.cat([precision[:, dims:, dims:], pull[:, dims:, None]], dim=-1) - both @ explained
+    return left[..., :5], left[..., 5]
+
+
+def pose_errors(precision: Tensor, pull: Tensor, pixel_size: float) -> PosePrior:
+    """What poses are off by, from the normal equations of many particles (N, 5, 5) and (N, 5).
+
+    Notes
+    -----
+    Small corrections are drawn from a normal distribution whose covariance is found by expectation-maximisation; the
+    axes of an image are alike.
+    """
+    first = torch.tensor([FIRST_ROTATION] * 3 + [FIRST_SHIFT * pixel_size] * 2).double()
+    scaled = precision.cpu().double() * first * first[:, None], pull.cpu().double() * first
+    _, covariance, _ = expectation_maximisation(*scaled, 1.0, EM_STEPS)
+    variance = covariance.diagonal() * first.square()
+    return PosePrior(float(variance[:3].mean().sqrt()), float(variance[3:].mean().sqrt()))
 
 
 def turned(rotation: Tensor, pose: Tensor) -> Tensor:

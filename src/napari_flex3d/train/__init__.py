@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 
 from napari_flex3d.agreement import write_agreement
 from napari_flex3d.devices import choose_device, in_words, room_on
-from napari_flex3d.fit import RESOLUTION_LIMIT, Fit, Setup, at_rest, begin, fit, latent_scale, polish, set_up
+from napari_flex3d.fit import (
+    RESOLUTION_LIMIT,
+    Fit,
+    Setup,
+    at_rest,
+    begin,
+    errors_of_poses,
+    fit,
+    latent_scale,
+    polish,
+    set_up,
+)
 from napari_flex3d.fit.halves import Agreement, compare, half_of
 from napari_flex3d.fit.monitors import diagnose, motion_found
 from napari_flex3d.fit.poses import PosePrior
@@ -94,6 +105,9 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
         particles = yield from _polished(setup, state, out)
         _checkpoint(out, _model(setup, state, history), state)
     model = _model(setup, state, history)
+    if not (params.polish_poses or params.freeze_latents):
+        model = _model(setup, (yield from _with_open_poses(setup, state)), history)
+        _checkpoint(out, model, state)  # the state stays what a training goes on from
     if params.polish_poses:
         write_polished(out, particles.table, model)
     write_latents(out, prep, particles.table, model, polished=params.polish_poses)
@@ -172,6 +186,17 @@ def _fitted(
         preview = _preview(model) | {"warnings": said}
         words = _in_words(metrics, params.epochs + params.extra_epochs)
         yield Progress(done, total, words, metrics, preview)
+
+
+def _with_open_poses(setup: Setup, state: Fit) -> Generator[Progress, None, Fit]:
+    """The same fit with latents, and their covariance, that allow for what poses are off by; the poses stay."""
+    errors = errors_of_poses(setup, state)
+    said = f"Poses seem off by {np.degrees(errors.rotation):.1f} degrees and {errors.shift:.2f} Å about each axis"
+    yield Progress(0, 0, f"{said}: latents with poses left open")
+    opened = replace(state, latents=state.latents.clone(), covariance=state.covariance.clone())
+    for done in polish(setup, opened, errors):
+        yield Progress(done, len(setup.particles))
+    return opened
 
 
 def _polished(setup: Setup, state: Fit, out: Path) -> Generator[Progress, None, Particles]:
