@@ -146,6 +146,9 @@ def _begun(
         setup = replace(setup, held_out=previous.held_out)
         state = begin(setup, at_rest(setup, scaled), params.layers, params.hidden_units)
         state.restore(tensors)
+        if before != out:  # what a finished training gave, poses left open
+            state.latents = torch.from_numpy(previous.standard).to(setup.device)
+            state.covariance = torch.from_numpy(previous.covariance).to(setup.device)
         epochs = params.epochs + params.extra_epochs
         yield Progress(state.epoch, epochs, f"Going on after epoch {state.epoch}")
         return setup, state, previous.facts["history"]
