@@ -9,6 +9,7 @@ double precision is refused, as by Apple's GPUs.
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from napari_flex3d import stages
 from napari_flex3d.devices import choose_device, in_words, room_on
-from napari_flex3d.fit import at_rest, begin, fit, set_up
+from napari_flex3d.fit import at_rest, begin, errors_of_poses, fit, polish, set_up
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.mesh import MeshParams, TetMesh, voxel_positions
@@ -132,6 +133,16 @@ def trained(mesh_job, device):
     state = begin(*first)
     history = [metrics for _, _, metrics in fit(setup, state) if metrics]
     tensors = state.tensors()
+    errors = errors_of_poses(setup, state)
+    steps = polish(
+        setup, replace(state, latents=state.latents.clone(), covariance=state.covariance.clone()), errors
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            tensors["poses"] = end.value
+            break
     again = begin(*first)
     again.restore(tensors)
     assert again.latents.device.type == torch.device(device).type
@@ -139,7 +150,7 @@ def trained(mesh_job, device):
 
 
 def test_training_elsewhere_is_training_here(mesh_job, monkeypatch):
-    """Bit for bit, where the CPU is kept from its own kernels: latents, flow, maps, held-out particles."""
+    """Bit for bit, where the CPU is kept from its own kernels: latents, flow, maps, held-out particles, poses."""
     adam = torch.optim.Adam
     monkeypatch.setattr(projection, "implementation_for", lambda device: "torch")
     monkeypatch.setattr("napari_flex3d.fit.rigidity_energy", elasticity._rigidity_energy)
@@ -151,9 +162,10 @@ def test_training_elsewhere_is_training_here(mesh_job, monkeypatch):
     assert there == here
     assert tensors_there.keys() == tensors_here.keys()
     for name, tensor in tensors_here.items():
-        assert tensors_there[name].device.type == restored[name].device.type == "cpu"
+        assert tensors_there[name].device.type == "cpu"
         assert torch.equal(tensors_there[name], tensor), name
-        assert torch.equal(restored[name], tensor), name
+        if name != "poses":
+            assert torch.equal(restored[name], tensor), name
 
 
 @pytest.fixture
