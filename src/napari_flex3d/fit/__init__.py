@@ -256,7 +256,7 @@ def _score_held_out(
     """Fit the latents of the held-out particles, nothing else; losses of the flexible and of the rigid model."""
     rows_held = np.flatnonzero(setup.held_out)
     scene, prior, rigid = _scene(state, level), _prior(setup, state), _rigid_scene(state, level)
-    held = HeldOut()
+    ended, held = state.epoch == setup.params.epochs + setup.params.extra_epochs, HeldOut()
     for rows, batch in level.batches(setup, rows_held, 64):
         latents = state.latents[rows]
         covariance: Tensor | None = None
@@ -264,7 +264,11 @@ def _score_held_out(
             donors = _some_latents(setup, state, len(rows), random)
             trials = _trials(latents, donors, torch.randn(latents.shape, generator=random))
             latents = best_trial(scene, batch, state.generator, trials, prior)
-            latents, covariance = settled(scene, batch, state.generator, latents, prior)
+            for _ in range(2):
+                latents, covariance = gauss_newton(scene, batch, state.generator, latents, prior)
+            if ended:
+                latents, covariance = settled(scene, batch, state.generator, latents, prior)
+            assert covariance is not None
             state.latents[rows], state.covariance[rows] = latents, covariance
         with torch.no_grad():
             losses = scene.loss(batch, state.generator(latents)), rigid.loss(batch, None)

@@ -15,8 +15,8 @@ START = 4.0
 HELD_OUT_VISIT = 1.7
 """A visit of a held-out particle, which scores trial latents and takes two steps, in visits of a training particle."""
 
-LAST_VISIT = 0.4
-"""The last step of a training particle's latent, in visits."""
+LAST_VISIT = 6.0
+"""The last steps of a latent, until it stays and then with its pose left open, in visits."""
 
 ITERATIONS = 2
 """Iterations that a half-map usually needs before one gains next to nothing; each is a pass over its particles."""
