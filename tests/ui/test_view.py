@@ -213,6 +213,18 @@ def test_widgets_open_from_the_plugins_menu(qtbot, viewer, toy_session, name):
         Session.of(viewer).end()
 
 
+def test_a_script_may_end_without_closing_its_window(toy_jobs):
+    script = (
+        "import sys; from pathlib import Path; from napari_flex3d.ui import view;"
+        "viewer, docks = view.open_viewer(Path(sys.argv[1]));"
+        "view._wait(lambda: docks.session.model is not None); view._wait(lambda: False, seconds=1); print('end')"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, str(toy_jobs["train"])]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout) == (0, "end\n")
+    assert "Traceback" not in run.stderr
+
+
 def test_closing_the_window_ends_a_running_training(qtbot, toy_session, toy_jobs, tmp_path):
     viewer, docks = view.open_viewer(toy_jobs["mesh"])
     session = docks.session
