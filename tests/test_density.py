@@ -42,7 +42,8 @@ def found_signal(strength):
     random = torch.randn(BOX, BOX, BOX, generator=torch.Generator().manual_seed(0))
     falling = torch.fft.rfftn(random) * strength / (1 + (10 * radii(BOX, 3)) ** 2)
     volume = torch.fft.irfftn(falling, s=random.shape) * mask
-    setup = SimpleNamespace(particles=MadeParticles(volume, mask), train=np.arange(IMAGES), mask=mask)
+    made = MadeParticles(volume, mask)
+    setup = SimpleNamespace(particles=made, train=np.arange(IMAGES), mask=mask, weighed=IMAGES)
     weights, signal = _weights_and_signal(setup, LIMIT)
     shell = shells(BOX, 3)
 
