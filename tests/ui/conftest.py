@@ -1,7 +1,9 @@
 """A viewer's session on toy stages: they drive real jobs and write real files, in fractions of a second."""
 
+import atexit
 import gc
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -37,6 +39,8 @@ from napari_flex3d.params import REQUIRED, AutoFloat, Params, param
 from napari_flex3d.progress import Progress
 from napari_flex3d.ui.canvas_context import CanvasContext
 from napari_flex3d.ui.session import Session
+
+atexit.register(shutil.rmtree, Path(os.environ["NAPARI_CONFIG"]).parent, ignore_errors=True)
 
 BOX, PIXEL_SIZE = 32, 4.0
 ORIGIN = (10.0, -20.0, 30.0)
