@@ -43,9 +43,8 @@ def elastic_modes(mesh: TetMesh, mass: Tensor, count: int = 120) -> Tensor:
     inverse_of = LinearOperator((size, size), shifted.solve, dtype=np.float64)
     rigid = 6 * (int(mesh.components().max()) + 1)
     found = min(count + rigid, size - 2)
-    with threadpool_limits(
-        1, user_api="blas"
-    ):  # ARPACK's products are so small that threads only wait for each other
+    # ARPACK's products are so small that threads only wait for each other
+    with threadpool_limits(1, user_api="blas"):
         value, mode = eigsh(
             energy, k=found, M=inertia, sigma=below, OPinv=inverse_of, v0=np.ones(size), tol=1e-4
         )

@@ -39,9 +39,8 @@ def visits(measured: dict[int, float], epochs: int) -> NDArray[np.float64]:
     """Seconds a particle in each epoch, from those of `shown_epochs`."""
     shown, every = sorted(measured), np.arange(epochs)
     found = np.interp(every, shown, [measured[e] for e in shown])
-    if (
-        TRIAL_EPOCHS - 1 not in measured and 1 in measured
-    ):  # trials cost in all their epochs what they do in one
+    if TRIAL_EPOCHS - 1 not in measured and 1 in measured:
+        # trials cost in all their epochs what they do in one
         plain = [e for e in shown if e != 1]
         without = np.interp(every, plain, [measured[e] for e in plain])
         found[1:TRIAL_EPOCHS] = without[1:TRIAL_EPOCHS] + measured[1] - without[1]
