@@ -6,6 +6,7 @@ One image per thread at a time. `vectors` gives numba vectors of a fixed length,
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch.nn.functional import pad
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from napari_flex3d.ops.projection._numba import kernels
-from napari_flex3d.ops.projection._numba.voxels import BLOCK, LANES
+from napari_flex3d.ops.projection._numba.voxels import BLOCK, LANES, RUN
 from napari_flex3d.ops.threads import on_threads
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def tangent(
     return grids
 
 
-def arrays(values: Tensor, vertices: Tensor, body: "Body") -> tuple[Array, Array, Array, Array, Array]:
+def arrays(values: Tensor, vertices: Tensor, body: "Body") -> tuple[Array, ...]:
     """What all kernels read; values and weights go on with zeros: whole blocks, and for weights a load beyond."""
     more = -len(values) % BLOCK
     return (
@@ -75,13 +76,33 @@ def arrays(values: Tensor, vertices: Tensor, body: "Body") -> tuple[Array, Array
         vertices.detach().contiguous().numpy(),
         body.cells.numpy(),
         body.offsets.numpy(),
-        _shares(body, values.dtype, more),
+        *_of_body(body, values.dtype, more),
     )
 
 
-def _shares(body: "Body", dtype: torch.dtype, more: int) -> Array:
-    """Weights of each voxel's last three vertices, (3, N + ...); the first has the rest. Kept as long as the body."""
+def _of_body(body: "Body", dtype: torch.dtype, more: int) -> tuple[Array, Array, Array]:
+    """`_groups`, and weights of each voxel's last three vertices, (3, N + ...), as the first has the rest.
+
+    Kept as long as the body.
+    """
     found = _kept.get(body.weights)
-    if found is None or found.dtype != dtype:
-        found = _kept[body.weights] = pad(body.weights[:, 1:].T.to(dtype), (0, more + LANES)).contiguous()
-    return found.numpy()
+    if found is None or found[-1].dtype != dtype:
+        shares = pad(body.weights[:, 1:].T.to(dtype), (0, more + LANES)).contiguous().numpy()
+        found = _kept[body.weights] = *_groups(body.offsets.numpy(), len(body.weights) + more), shares
+    return found
+
+
+def _groups(offsets: Array, total: int) -> tuple[Array, Array]:
+    """Groups of up to 16 voxels in one cell and one run: cell and first voxel (G, 2), and each run's first group.
+
+    What comes after the last voxel counts to the last cell.
+    """
+    runs = np.arange(0, total + 1, RUN)
+    starts = np.union1d(offsets[:-1], runs)
+    starts = starts[starts < total]
+    counts = -(-np.diff(starts, append=total) // LANES)
+    piece = np.repeat(np.arange(len(starts)), counts)
+    first = starts[piece] + LANES * (np.arange(len(piece)) - np.repeat(counts.cumsum() - counts, counts))
+    cell = np.searchsorted(offsets[:-1], starts, side="right") - 1
+    groups = np.stack([cell[piece], first], 1).astype(np.int32)
+    return groups, np.searchsorted(first, runs).astype(np.int32)

@@ -22,7 +22,7 @@ from napari_flex3d.ops.projection._numba.voxels import (
     BLOCK,
     LANES,
     OPTIONS,
-    cell_at,
+    RUN,
     dot,
     from_rows,
     inline,
@@ -35,10 +35,10 @@ from napari_flex3d.ops.projection._numba.voxels import (
     store_four,
     times,
     to_rows,
+    ways,
 )
 
-STREAMS = 4
-RUN = BLOCK // STREAMS
+STREAMS = BLOCK // RUN
 
 PAD = 4
 """Columns of a tile beyond the grid: three taps and one to keep rows even."""
@@ -86,22 +86,10 @@ def _four_arrays(kind):
 
 @inline
 @no_type_check
-def _streams(offsets, length):
-    """First cell of each stream."""
-    cells = np.empty(STREAMS, np.int64)
+def _place_runs(way, groups, begins, shares, start, length, xs, ys):
+    """`place` a run of each stream; streams are ``length`` voxels apart."""
     for s in range(STREAMS):
-        cells[s] = min(np.searchsorted(offsets, s * length, side="right") - 1, len(offsets) - 2)
-    return cells
-
-
-@inline
-@no_type_check
-def _place_runs(q, cells, offsets, shares, cell, start, length, xs, ys):
-    """`place` the next run of each stream."""
-    for s in range(STREAMS):
-        n = s * length + start
-        cell[s] = cell_at(offsets, cell[s], n)
-        place(q, cells, offsets, shares, cell[s], n, n + RUN, xs, ys, s * RUN)
+        place(way, groups, begins, shares, (s * length + start) // RUN, xs, ys, s * RUN)
 
 
 @inline
@@ -144,18 +132,18 @@ def _add_two(tile, at, row, rows, across, other_rows, other_across):
 
 @_compile
 @no_type_check
-def spread(thread, threads, values, vertices, cells, offsets, shares, grids):
+def spread(thread, threads, values, vertices, cells, offsets, groups, begins, shares, grids):
     """Grids (B, m, m) of values (N, whole blocks) at voxels of vertices (B, P, 2), grid points."""
     m, kind = grids.shape[1], grids.dtype
     row, length = m + PAD, len(values) // STREAMS
     xs, ys, at = np.zeros(BLOCK + LANES, kind), np.zeros(BLOCK + LANES, kind), np.empty(BLOCK, np.int32)
     us, ws, _, _ = _four_arrays(kind)
-    tile = np.empty((m + 3) * row, kind)
+    tile, way = np.empty((m + 3) * row, kind), np.empty(8 * len(cells), kind)
     for i in range(thread, len(grids), threads):
         tile[:] = 0
-        cell = _streams(offsets, length)
+        ways(vertices[i], cells, way)
         for start in range(0, length, RUN):
-            _place_runs(vertices[i], cells, offsets, shares, cell, start, length, xs, ys)
+            _place_runs(way, groups, begins, shares, start, length, xs, ys)
             for k in range(0, BLOCK, LANES):
                 tx, ix = split(load16(xs, k), m)
                 ty, iy = split(load16(ys, k), m)
@@ -168,7 +156,7 @@ def spread(thread, threads, values, vertices, cells, offsets, shares, grids):
 
 @_compile
 @no_type_check
-def tangent(thread, threads, values, vertices, cells, offsets, shares, directions, grids):
+def tangent(thread, threads, values, vertices, cells, offsets, groups, begins, shares, directions, grids):
     """Grids (B, 1 + K, m, m): those of `spread`, then their derivatives along directions (B, K, P, 2)."""
     m, kind, count = grids.shape[2], grids.dtype, directions.shape[1]
     row, length = m + PAD, len(values) // STREAMS
@@ -176,11 +164,14 @@ def tangent(thread, threads, values, vertices, cells, offsets, shares, direction
     us, dus, ws, dws = _four_arrays(kind)
     along_x, along_y, _, _ = _four_arrays(kind)
     tiles = np.empty((1 + count, (m + 3) * row), kind)
+    way, turns = np.empty(8 * len(cells), kind), np.empty((count, 8 * len(cells)), kind)
     for i in range(thread, len(grids), threads):
         tiles[:] = 0
-        cell = _streams(offsets, length)
+        ways(vertices[i], cells, way)
+        for d in range(count):
+            ways(directions[i, d], cells, turns[d])
         for start in range(0, length, RUN):
-            _place_runs(vertices[i], cells, offsets, shares, cell, start, length, xs, ys)
+            _place_runs(way, groups, begins, shares, start, length, xs, ys)
             for k in range(0, BLOCK, LANES):
                 tx, ix = split(load16(xs, k), m)
                 ty, iy = split(load16(ys, k), m)
@@ -192,7 +183,7 @@ def tangent(thread, threads, values, vertices, cells, offsets, shares, direction
                 store_four(dws, k, BLOCK, times(slope(ty), value))
             _add(tiles[0], at, row, us, ws)
             for d in range(count):
-                _place_runs(directions[i, d], cells, offsets, shares, cell, start, length, xs, ys)
+                _place_runs(turns[d], groups, begins, shares, start, length, xs, ys)
                 for k in range(0, BLOCK, LANES):
                     store_four(along_x, k, BLOCK, times(load_four(ws, k, BLOCK), load16(xs, k)))
                     store_four(along_y, k, BLOCK, times(load_four(dws, k, BLOCK), load16(ys, k)))
@@ -239,19 +230,21 @@ def _columns_two(tile, at, row, across, columns, other_across, other_columns):
 
 @_compile
 @no_type_check
-def gather_values(thread, threads, values, vertices, cells, offsets, shares, gradient, to_values):
+def gather_values(
+    thread, threads, values, vertices, cells, offsets, groups, begins, shares, gradient, to_values
+):
     """Add the adjoint of `spread` to this thread's gradient (N) of the values."""
     m, kind = gradient.shape[1], gradient.dtype
     row = m + PAD
     tile, out = np.empty((m + 3) * row, kind), to_values[thread]
+    way = np.empty(8 * len(cells), kind)
     xs, ys, at = np.zeros(BLOCK + LANES, kind), np.zeros(BLOCK + LANES, kind), np.empty(BLOCK, np.int32)
     ws, cs, _, _ = _four_arrays(kind)
     for i in range(thread, len(gradient), threads):
         _unfold(gradient[i], tile)
-        cell = 0
+        ways(vertices[i], cells, way)
         for start in range(0, len(values), BLOCK):
-            cell = cell_at(offsets, cell, start)
-            place(vertices[i], cells, offsets, shares, cell, start, start + BLOCK, xs, ys, 0)
+            _place_runs(way, groups, begins, shares, start, RUN, xs, ys)
             for k in range(0, BLOCK, LANES):
                 tx, ix = split(load16(xs, k), m)
                 ty, iy = split(load16(ys, k), m)
@@ -267,21 +260,34 @@ def gather_values(thread, threads, values, vertices, cells, offsets, shares, gra
 
 @_compile
 @no_type_check
-def gather_both(thread, threads, values, vertices, cells, offsets, shares, gradient, to_values, to_vertices):
+def gather_both(
+    thread,
+    threads,
+    values,
+    vertices,
+    cells,
+    offsets,
+    groups,
+    begins,
+    shares,
+    gradient,
+    to_values,
+    to_vertices,
+):
     """`gather_values`, unless ``to_values`` is empty, and the gradient (B, P, 2) of the vertices."""
     m, kind, for_values = gradient.shape[1], gradient.dtype, to_values.shape[1] > 0
     row = m + PAD
     tile, out = np.empty((m + 3) * row, kind), to_values[thread]
+    way = np.empty(8 * len(cells), kind)
     xs, ys, at = np.zeros(BLOCK + LANES, kind), np.zeros(BLOCK + LANES, kind), np.empty(BLOCK, np.int32)
     ws, dws, cs, dcs = _four_arrays(kind)
     mask, sums = np.zeros(2 * LANES, kind), np.empty(LANES, kind)
     mask[:LANES] = 1
     for i in range(thread, len(gradient), threads):
         _unfold(gradient[i], tile)
-        cell = 0
+        ways(vertices[i], cells, way)
         for start in range(0, len(values), BLOCK):
-            cell = cell_at(offsets, cell, start)
-            place(vertices[i], cells, offsets, shares, cell, start, start + BLOCK, xs, ys, 0)
+            _place_runs(way, groups, begins, shares, start, RUN, xs, ys)
             for k in range(0, BLOCK, LANES):
                 tx, ix = split(load16(xs, k), m)
                 ty, iy = split(load16(ys, k), m)
@@ -296,4 +302,5 @@ def gather_both(thread, threads, values, vertices, cells, offsets, shares, gradi
                     store(out, start + k, load16(out, start + k) + dot(spline(t), c))
                 store(xs, k, dot(slope(t), c) * value)
                 store(ys, k, dot(spline(t), from_rows(dcs, 4 * k)) * value)
+            cell = groups[begins[start // RUN], 0]
             pull(to_vertices[i], cells, offsets, shares, cell, start, start + BLOCK, xs, ys, mask, sums)

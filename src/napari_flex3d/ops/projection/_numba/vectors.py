@@ -122,7 +122,7 @@ def _as_operator(symbol, operation):
         return None
 
 
-load4, load16 = _loader(4), _loader(16)
+load2, load4, load16 = _loader(2), _loader(4), _loader(16)
 _plus = _operation("fadd", "add")
 _as_operator(operator.add, _plus)
 _as_operator(operator.iadd, _plus)

@@ -13,6 +13,7 @@ from napari_flex3d.ops.projection._numba.vectors import (
     floor,
     high_of_each,
     high_pairs,
+    load2,
     load4,
     load16,
     low_of_each,
@@ -24,6 +25,8 @@ from napari_flex3d.ops.projection._numba.vectors import (
 LANES = 16
 BLOCK = 256
 """Voxels of a block; its arrays and the tiles' parts that it meets lie in the first-level cache."""
+RUN = 32
+"""Voxels that follow each other in a block that is made of several parts of the map."""
 
 OPTIONS: dict[str, Any] = {
     "fastmath": {"contract", "reassoc", "nsz", "arcp"},
@@ -39,43 +42,25 @@ inline = numba.njit(**OPTIONS, forceinline=True)
 
 @inline
 @no_type_check
-def cell_at(offsets, cell, n):
-    """Cell of voxel ``n``, looking from ``cell`` on; what comes after all voxels counts to the last."""
-    while cell < len(offsets) - 2 and offsets[cell + 1] <= n:
-        cell += 1
-    return cell
+def ways(q, cells, out):
+    """Of each cell where its first vertex is, x and y, and the ways from it to the others: 8 numbers in ``out``."""
+    for cell in range(len(cells)):
+        first = load2(q, 2 * cells[cell, 0])
+        store(out, 8 * cell, first)
+        for vertex in range(1, 4):
+            store(out, 8 * cell + 2 * vertex, load2(q, 2 * cells[cell, vertex]) - first)
 
 
 @inline
 @no_type_check
-def _end_of(offsets, cell, stop):
-    return stop if cell == len(offsets) - 2 else min(stop, offsets[cell + 1])
-
-
-@inline
-@no_type_check
-def _affine(q, cells, cell, axis):
-    """First vertex and the ways from it to the others."""
-    first = q[cells[cell, 0], axis]
-    ways = q[cells[cell, 1], axis] - first, q[cells[cell, 2], axis] - first, q[cells[cell, 3], axis] - first
-    return first, *ways
-
-
-@inline
-@no_type_check
-def place(q, cells, offsets, shares, cell, start, stop, xs, ys, slot):
-    """Image coordinates of voxels ``start:stop`` into ``xs[slot:]`` and ``ys[slot:]``, and up to 15 numbers more."""
-    n = start
-    while n < stop:
-        cell = cell_at(offsets, cell, n)
-        end = _end_of(offsets, cell, stop)
-        x0, x1, x2, x3 = _affine(q, cells, cell, 0)
-        y0, y1, y2, y3 = _affine(q, cells, cell, 1)
-        for k in range(n, end, LANES):
-            b1, b2, b3 = load16(shares[0], k), load16(shares[1], k), load16(shares[2], k)
-            store(xs, slot + k - start, b1 * x1 + b2 * x2 + b3 * x3 + x0)
-            store(ys, slot + k - start, b1 * y1 + b2 * y2 + b3 * y3 + y0)
-        n = end
+def place(way, groups, begins, shares, run, xs, ys, slot):
+    """Image coordinates of a run's voxels into ``xs[slot:]`` and ``ys[slot:]``, and up to 15 numbers more."""
+    shift = slot - run * RUN
+    for group in range(begins[run], begins[run + 1]):
+        w, k = 8 * groups[group, 0], groups[group, 1]
+        b1, b2, b3 = load16(shares[0], k), load16(shares[1], k), load16(shares[2], k)
+        store(xs, shift + k, b1 * way[w + 2] + b2 * way[w + 4] + b3 * way[w + 6] + way[w])
+        store(ys, shift + k, b1 * way[w + 3] + b2 * way[w + 5] + b3 * way[w + 7] + way[w + 1])
 
 
 @inline
@@ -83,13 +68,14 @@ def place(q, cells, offsets, shares, cell, start, stop, xs, ys, slot):
 def pull(forces, cells, offsets, shares, cell, start, stop, xs, ys, mask, sums):
     """Adjoint of `place`: add what pulls at the coordinates of voxels ``start:stop`` to the vertices' forces.
 
-    ``mask`` holds 16 ones, then 16 zeros, ``sums`` room for 16 numbers; what comes after voxel ``stop`` in ``xs`` and
-    ``ys`` must be finite.
+    ``cell`` is that of the first; ``mask`` holds 16 ones, then 16 zeros, ``sums`` room for 16 numbers; what comes after
+    voxel ``stop`` in ``xs`` and ``ys`` must be finite.
     """
     n = start
     while n < stop:
-        cell = cell_at(offsets, cell, n)
-        end = _end_of(offsets, cell, stop)
+        while cell < len(cells) - 1 and offsets[cell + 1] <= n:
+            cell += 1
+        end = stop if cell == len(cells) - 1 else min(stop, offsets[cell + 1])
         x0 = x1 = x2 = x3 = y0 = y1 = y2 = y3 = load16(mask, LANES)
         for k in range(n, end, LANES):
             held = load16(mask, LANES - min(LANES, end - k))
