@@ -1,9 +1,10 @@
-"""Latents, motion and maps of states against the truth, for this program and cryoDRGN on the same particles.
+"""Latents, motion and maps of states against the truth, for this program and others on the same particles.
 
-Run: python benchmarks/accuracy.py SET... -o FOLDER [--cryodrgn PATH]
-with SET a folder of a shared set or of a made sample, or a kind that `write_sample` makes ("two motions"). cryoDRGN
-runs where its path is given (bin/cryodrgn of an environment of its own); that it is skipped otherwise is said. What
-FOLDER holds already is not run again. The area of a true map is 0.5.
+Run: python benchmarks/accuracy.py SET... -o FOLDER [--cryodrgn PATH [--recovar PATH]]
+with SET a folder of a shared set or of a made sample, or a kind that `write_sample` makes ("two motions"). cryoDRGN and
+RECOVAR run where their paths are given (bin/cryodrgn and bin/recovar, of environments of their own; cryoDRGN crops the
+images for RECOVAR, too); that one is skipped otherwise is said. What FOLDER holds already is not run again. The area of
+a true map is 0.5.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import get_args
 
 import programs.cryodrgn
 import programs.ours
+import programs.recovar
 from programs.running import Found
 from programs.scores import scores
 from programs.sets import ParticleSet
@@ -74,6 +76,16 @@ def results(particles: ParticleSet, given: argparse.Namespace) -> Iterator[Found
             turn=turn,
             same=same,
         )
+    if given.recovar:
+        yield from programs.recovar.found(
+            particles,
+            out / f"recovar_{given.box}",
+            program=[*gently, given.recovar],
+            cryodrgn=[*gently, given.cryodrgn],
+            box=given.box,
+            zdims=given.recovar_zdims,
+            turn=turn,
+        )
 
 
 def table(rows: list[dict], boxes: list[int]) -> str:
@@ -113,7 +125,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20, help="of cryoDRGN")
     parser.add_argument("--zdim", type=int, default=8, help="of cryoDRGN")
     parser.add_argument("--width", type=int, default=1024, help="units of a layer of cryoDRGN's networks")
-    parser.add_argument("--box", type=int, default=32, help="of cryoDRGN's images")
+    parser.add_argument("--recovar", type=Path, help="bin/recovar of an environment that has RECOVAR 0.4.5")
+    parser.add_argument(
+        "--recovar-zdims", type=int, nargs="+", default=[4], help="some of RECOVAR's 1, 2, 4, 10, 20"
+    )
+    parser.add_argument("--box", type=int, default=32, help="of the images of cryoDRGN and RECOVAR")
     parser.add_argument("--train-box", type=int, default=64, help="of another training of ours")
     parser.add_argument("--reconstruct", action="store_true", help="also ours at full resolution")
     parser.add_argument("--particles", type=int, default=2400, help="of a made set")
@@ -127,8 +143,11 @@ def main() -> None:
         "--turn", default="", help="words that wait for a turn on a shared machine: 'flock FILE'"
     )
     given = parser.parse_args()
-    if given.cryodrgn is None:
-        print("cryoDRGN: skipped, no --cryodrgn PATH was given")
+    if given.recovar and not given.cryodrgn:
+        parser.error("--recovar needs --cryodrgn too, which crops the images")
+    for name in ("cryodrgn", "recovar"):
+        if getattr(given, name) is None:
+            print(f"{name}: skipped, no --{name} PATH was given")
     boxes = sorted({given.box, given.train_box})
     for name in given.sets:
         particles = opened(name, given.out, given.particles)
