@@ -80,7 +80,7 @@ def results(particles: ParticleSet, given: argparse.Namespace) -> Iterator[Found
         yield from programs.recovar.found(
             particles,
             out / f"recovar_{given.box}",
-            program=[*gently, given.recovar],
+            python=[*gently, given.recovar.parent / "python"],
             cryodrgn=[*gently, given.cryodrgn],
             box=given.box,
             zdims=given.recovar_zdims,

@@ -14,12 +14,20 @@ from .sets import ParticleSet, resampled
 MEMORY_GB = "6"
 """What the program takes for the memory of a GPU, where it has none; it chooses its batches by it."""
 
+START = """
+from recovar import command_line, output
+save = output.save_covar_output_volumes
+save.__defaults__ = (30, *save.__defaults__[1:])
+command_line.main_commands()
+"""
+"""Starts the program, which else saves 50 components where that option finds 30, and ends."""
+
 
 def found(
     particles: ParticleSet,
     out: Path,
     *,
-    program: list[str | Path],
+    python: list[str | Path],
     cryodrgn: list[str | Path],
     box: int,
     zdims: list[int],
@@ -39,7 +47,7 @@ def found(
         soft = resampled(read_map(particles.folder / "mask.mrc").data, box).clip(0, 1)
         write_map(mask, soft.numpy(), pixel_size=particles.field / box)
     result = out / "result"
-    start: list[str | Path] = ["env", "JAX_PLATFORMS=cpu", "TF_CPP_MIN_LOG_LEVEL=3", *program]
+    start: list[str | Path] = ["env", "JAX_PLATFORMS=cpu", "TF_CPP_MIN_LOG_LEVEL=3", *python, "-c", START]
     data = [inputs / "particles.mrcs", "--poses", inputs / "pose.pkl", "--ctf", inputs / "ctf.pkl"]
     pipeline = [*start, "pipeline", *data, "--mask", mask, "-o", result]
     pipeline += ["--accept-cpu", "--gpu-gb", MEMORY_GB, "--very-low-memory-option"]
