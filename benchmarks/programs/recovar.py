@@ -18,9 +18,10 @@ START = """
 from recovar import command_line, output
 save = output.save_covar_output_volumes
 save.__defaults__ = (30, *save.__defaults__[1:])
+output.standard_pipeline_plots = lambda *given: None
 command_line.main_commands()
 """
-"""Starts the program, which else saves 50 components where that option finds 30, and ends."""
+"""Starts the program, which else saves and plots 50 components where that option finds 30, and so ends."""
 
 
 def found(
