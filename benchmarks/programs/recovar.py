@@ -39,7 +39,7 @@ def found(
     Defaults but for the very-low-memory option (25 columns of the covariance, 30 components): on a CPU the others need
     over 100 GB, a matrix of components^4 numbers for each image of a batch. Images are those that cryoDRGN crops to
     ``box``. The cost has no maps: each is a regression of its own from the images, and what those of all states took
-    is in OUT/states_*.cost.json.
+    is in OUT/states_*.cost.json. They are scored filtered by local resolution, as the program gives them, and not.
     """
     inputs = out.parent / f"cryodrgn_inputs_{box}"
     before = run(prepare(particles, inputs, cryodrgn, box), inputs, turn)
@@ -62,6 +62,8 @@ def found(
         np.savetxt(table, particles.means(latents, particles.mapped))
         maps = [*start, "compute_state", result, "-o", states, "--latent-points", table]
         run({states.name: maps + ["--zdim1"] * (zdim == 1)}, out, turn)
-        volumes = [read_map(path).data for path in sorted((states / "all_volumes").glob("vol*.mrc"))]
-        results.append(Found(f"RECOVAR, {zdim} dimensions", sum(costs.values(), Cost()), latents, volumes))
+        for which, files in {"": "all_volumes/vol*.mrc", ", not filtered": "vol*/unfil.mrc"}.items():
+            volumes = [read_map(path).data for path in sorted(states.glob(files))]
+            name = f"RECOVAR, latent dimensions: {zdim}{which}"
+            results.append(Found(name, sum(costs.values(), Cost()), latents, volumes))
     return results
