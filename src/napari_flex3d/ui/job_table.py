@@ -71,7 +71,7 @@ class JobsDock(QWidget):
         self.table.itemSelectionChanged.connect(self._update)
         self._timer = QTimer(self)
         self._timer.setInterval(INTERVAL)
-        self._timer.timeout.connect(self.refresh)
+        self._timer.timeout.connect(self._look)
         session.jobs_changed.connect(self.refresh)
         session.run_changed.connect(self.refresh)
         session.said.connect(self._on_said)
@@ -107,6 +107,10 @@ class JobsDock(QWidget):
         return row
 
     # -- the list ----------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        if not self.visibleRegion().isEmpty():  # a dock behind another one in its tabs counts as visible
+            self.refresh()
 
     def refresh(self) -> None:
         """Look at the project folder again."""

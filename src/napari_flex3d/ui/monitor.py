@@ -9,7 +9,6 @@ from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_flex3d.jobs import Job, read_job, read_metrics
-from napari_flex3d.progress import Progress
 from napari_flex3d.ui.scatter import INK, LatentScatter
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.tone import PLOT_GROUND, ToneLabel
@@ -148,9 +147,9 @@ class Monitor(QWidget):
         self.latents.hide()
         self._timer = QTimer(self)
         self._timer.setInterval(1000)
-        self._timer.timeout.connect(lambda: session.try_to(self.redraw))
+        self._timer.timeout.connect(lambda: None if session.is_running else session.try_to(self.redraw))
+        session.upkeep.beat.connect(lambda: session.try_to(self.redraw))
         session.run_changed.connect(self._on_run)
-        session.reported.connect(self._on_report)
         session.run_ended.connect(self._on_end)
         session.job_shown.connect(self._on_job)
         session.model_changed.connect(self._on_model)
@@ -180,6 +179,8 @@ class Monitor(QWidget):
         size = path.stat().st_size if path.is_file() else 0
         if size != self._written:
             self._written = size
+            if self.session.is_running:
+                self.session.upkeep.hold(self)
             columns = {name: np.array(values) for name, values in read_metrics(self.folder).items()}
             self.title.setText(f"{self.folder.name} · {self._state()}")
             if "epoch" in columns:
@@ -246,16 +247,13 @@ class Monitor(QWidget):
         elif self.session.model_job is not None:
             self.follow(self.session.model_job)
 
-    def _on_report(self, report: Progress) -> None:
-        preview = report.preview
-        if self.session.run_stage == "train" and isinstance(preview, dict) and "latents" in preview:
-            self._show_latents(preview["latents"])
-
     def _on_model(self, model: Any) -> None:
         self._show_latents(model.latents)
+        self.session.try_to(self.redraw)
 
     def _show_latents(self, latents: np.ndarray) -> None:
         """Density of the newest latents, while the training goes on; Explore shows the same, larger."""
         self.latents.setVisible(self.session.is_running)
         if self.session.is_running and len(latents):
+            self.session.upkeep.hold(self)
             self.latents.show_latents(np.asarray(latents))

@@ -107,6 +107,7 @@ class LatentScatter(pg.PlotWidget):
             self._values = None
         self.fit()
         self.bin()
+        self._rebin.stop()  # which fitting has asked for
 
     def show_values(self, values: np.ndarray | None, limits: tuple[float, float] = (0.0, 1.0)) -> None:
         """Colour by the mean of these values (N) in every bin, or by the density again."""

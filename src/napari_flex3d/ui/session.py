@@ -16,6 +16,7 @@ from napari_flex3d.io.errors import InputError, sentence_of
 from napari_flex3d.io.mrc import read_map
 from napari_flex3d.jobs import Job, input_of, read_job
 from napari_flex3d.params import Params
+from napari_flex3d.progress import Progress
 from napari_flex3d.stages import STAGES, Stage
 from napari_flex3d.stages import run as driven
 from napari_flex3d.ui.canvas_context import CanvasContext
@@ -28,6 +29,7 @@ from napari_flex3d.ui.project import Entry, Project
 from napari_flex3d.ui.run import StageRun
 from napari_flex3d.ui.settings import Settings
 from napari_flex3d.ui.triton_apart import load_triton
+from napari_flex3d.ui.upkeep import Upkeep
 
 ORDER = tuple(stage.name for stage in STAGES)
 KINDS = {".star": "particles", ".cs": "particles", ".seg": "segments"}
@@ -59,7 +61,7 @@ class Session(QObject):
     run_changed = Signal()
     """A stage was started, asked to stop, or is over."""
     reported = Signal(object)
-    """The newest `Progress` of the running stage."""
+    """The newest `Progress` of the running stage, as often as there is time for it (`Upkeep`)."""
     run_ended = Signal(str, str, object)
     """Name of the stage that is over, how it ended, and its result or error."""
     model_changed = Signal(object)
@@ -97,6 +99,9 @@ class Session(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(FOLLOW_INTERVAL)
         self._timer.timeout.connect(self.follow)
+        self.upkeep = Upkeep(self)
+        self.upkeep.beat.connect(self._report)
+        self._newest: Progress | None = None
         self.files: dict[str, Path] = {}
         self.keys = Keys(viewer, self)
         self.keys.bind(Key("Alt-.", "stops the running stage"), self.stop)
@@ -164,6 +169,7 @@ class Session(QObject):
         if self.viewer is None:
             return
         self._timer.stop()
+        self.upkeep.stop()
         if isinstance(self.run, FollowedRun):
             self.run.release()
         elif self.run is not None:
@@ -323,12 +329,13 @@ class Session(QObject):
         """Let the docks watch a run; one in another process that they watched before goes on by itself."""
         if isinstance(self.run, FollowedRun) and not self.run.is_over:
             self.run.release()
-            self.run.reported.disconnect(self.reported)
+            self.run.reported.disconnect(self._on_report)
             self.run.ended.disconnect(self._on_ended)
         self.run, self.run_stage, self.run_folder = run, stage, folder
-        run.reported.connect(self.reported)
+        run.reported.connect(self._on_report)
         run.ended.connect(self._on_ended)
         run.start()
+        self.upkeep.start()
         if stage == "train":
             self.open_model(folder)
         self.run_changed.emit()
@@ -339,7 +346,19 @@ class Session(QObject):
             self.run.stop()
             self.run_changed.emit()
 
+    def _on_report(self, report: Progress) -> None:
+        self._newest = report
+
+    def _report(self) -> None:
+        """Tell the docks how far the stage is, if there is news."""
+        report, self._newest = self._newest, None
+        if report is not None:
+            self.upkeep.begin()
+            self.reported.emit(report)
+
     def _on_ended(self, outcome: str, result: Any) -> None:
+        self._report()
+        self.upkeep.stop()
         folder = self.run_folder
         if folder is not None and (folder / "job.json").is_file():
             if outcome == "done" or (folder / "latest").is_file():
@@ -384,27 +403,34 @@ class Session(QObject):
     def _load(self, checkpoint: Path) -> None:
         self._wanted += 1
         wanted = self._wanted
-        worker: Any = create_worker(load, checkpoint, self.model, _start_thread=False, _ignore_errors=True)
+        before = None if self.model is None else (self.model, self.model_grid)
+        worker: Any = create_worker(load, checkpoint, before, _start_thread=False, _ignore_errors=True)
         worker.returned.connect(lambda loaded: self._on_model(wanted, *loaded))
         worker.errored.connect(lambda error: self.said.emit(sentence_of(error)))
         worker.start()
 
     def _on_model(self, wanted: int, model: Any, grid: Grid) -> None:
         if wanted == self._wanted and self.viewer is not None:  # else overtaken, or the window is gone
+            if self.is_running and self.model is not None:
+                self.upkeep.begin()  # the first one is not counted: OpenGL compiles its shaders
+                self._report()
             self.model, self.model_grid = model, grid
             self.model_changed.emit(model)
+            if self.is_running:
+                self.upkeep.look()  # its map in the same turn, if there is time
 
 
-def load(checkpoint: Path, before: Any = None) -> tuple[Any, Grid]:
+def load(checkpoint: Path, before: tuple[Any, Grid] | None = None) -> tuple[Any, Grid]:
     """Load a model, and where its box lies; the first call loads torch, so it belongs in a thread.
 
-    Mesh and canonical map are those of the model ``before`` if they are the same: what was made from them still holds.
+    What an earlier checkpoint of the same training, ``before``, has in common with it is taken from there: what was
+    made from that still holds.
     """
     from napari_flex3d.model import load_model
 
     model = load_model(checkpoint)
     if before is not None:
-        model = model.with_parts_of(before)
+        return model.with_parts_of(before[0]), before[1]
     try:
         prep = input_of(input_of(checkpoint.parent, "mesh"), "prep")
         whole = grid_of(read_map(prep / "map_train.mrc"))

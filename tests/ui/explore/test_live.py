@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QObject, QPoint, Qt, QTimer
 
-from napari_flex3d.ui.explore import upkeep
+from napari_flex3d.ui.explore import detail
+from napari_flex3d.ui.explore.detail import Detail
 from napari_flex3d.ui.explore.frames import BUDGET, Frames, Pace
 from napari_flex3d.ui.explore.live_surface import SURFACE
 from napari_flex3d.ui.explore.live_volume import NAMES
-from napari_flex3d.ui.explore.upkeep import Upkeep
 from napari_flex3d.ui.isosurface import COARSE as COARSE_SURFACE
 from napari_flex3d.ui.isosurface import FINE
 
@@ -117,9 +117,9 @@ def test_the_dock_chooses_by_what_frames_have_cost():
 
 def test_how_finely_goes_by_what_a_checkpoint_costs_and_how_often_they_come(monkeypatch):
     now = {"perf": 0.0, "thread": 0.0}
-    monkeypatch.setattr(upkeep.time, "perf_counter", lambda: now["perf"])
-    monkeypatch.setattr(upkeep.time, "thread_time", lambda: now["thread"])
-    pace, seen = Upkeep(), []
+    monkeypatch.setattr(detail.time, "perf_counter", lambda: now["perf"])
+    monkeypatch.setattr(detail.time, "thread_time", lambda: now["thread"])
+    pace, seen = Detail(), []
     for epoch in (0.0, 5.0, 15.0, 20.0, 5.0):
         now["perf"] += epoch
         seen.append(pace.begin(is_next=True))

@@ -157,6 +157,22 @@ def test_a_watershed_follows_its_slider(qtbot, dock):
     assert len(np.unique(dock.design.painting.surface.vertex_values)) == 1
 
 
+def test_an_undone_proposal_leaves_no_segments_and_comes_back_whole(qtbot, dock):
+    bench, design = dock.bench, dock.design
+    bench.sources.choose("watershed")
+    drafted(qtbot, dock, lambda: (bench.sources.size_slider.setValue(6), click(bench.sources.button)), 2)
+    proposed = bench.table.ids()
+    design.name(proposed[-1], "arm")
+    with qtbot.waitSignal(design.drafted, timeout=LONG):
+        click(bench.undo_button)
+    assert design.painting.ids() == []
+    assert not set(proposed[1:]) & set(bench.table.ids())
+    with qtbot.waitSignal(design.drafted, timeout=LONG):
+        design.painting.labels.redo()
+    assert bench.table.ids() == proposed
+    assert design.names[proposed[-1]] == "arm"
+
+
 def test_segments_are_joined_and_parted_by_clicks(qtbot, dock):
     bench = dock.bench
     click(bench.slices_button)

@@ -23,6 +23,7 @@ from napari_flex3d.ui.explore.selection import SelectionPanel
 from napari_flex3d.ui.job_edit import JobEdit
 from napari_flex3d.ui.keys import Key
 from napari_flex3d.ui.panel import StagePanel
+from napari_flex3d.ui.preview import Preview
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.tone import Sentence
 
@@ -40,6 +41,7 @@ class ExploreDock(Dock):
         super().__init__(session, "")
         self.intro.hide()
         self.explorer: Explorer = session.explorer
+        Preview.of(session)
         self.sliders: list[HistogramSlider] = []
         self.state = Sentence()
         self._build_top()
@@ -217,6 +219,8 @@ class ExploreDock(Dock):
         self._say_what_is_missing()
 
     def _on_model(self, model: Any) -> None:
+        if self.session.is_running:
+            self.session.upkeep.hold(self)
         self._make_sliders(model.latent_dims)
         for k, slider in enumerate(self.sliders):
             slider.show_particles(model.latents[:, k], *map(float, self.explorer.limits[k]))

@@ -9,13 +9,13 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_flex3d.io.errors import InputError
 from napari_flex3d.ui.explore.courses import Course, straight_courses
+from napari_flex3d.ui.explore.detail import Detail
 from napari_flex3d.ui.explore.live_map import LiveMap, Shown
 from napari_flex3d.ui.explore.maps import Subject, read_subject
 from napari_flex3d.ui.explore.path import LatentPath
 from napari_flex3d.ui.explore.player import Player
 from napari_flex3d.ui.explore.selection import Selection
 from napari_flex3d.ui.explore.support import Crowd, Support
-from napari_flex3d.ui.explore.upkeep import Upkeep
 from napari_flex3d.ui.isosurface import FINE, default_contour
 from napari_flex3d.ui.keys import Key
 from napari_flex3d.ui.session import Session
@@ -61,7 +61,8 @@ class Explorer(QObject):
         self.courses: list[Course] = []
         self.live = LiveMap(session.viewer, self._state, self)
         self.live.measured.connect(self.measured)
-        self._upkeep = Upkeep()
+        self._detail = Detail()
+        self.is_stale = False
         self.player = Player(self)
         self.player.moved.connect(self.go_to)
         self.player.playing_changed.connect(lambda on: None if on else self.settle())
@@ -73,7 +74,7 @@ class Explorer(QObject):
         self._rest.timeout.connect(self.settle)
         self._bind_keys()
         session.model_changed.connect(self.take)
-        session.run_ended.connect(lambda *_: self._refine())
+        session.run_ended.connect(lambda *_: self._on_end())
         session.ending.connect(self.close)
         if session.model is not None:
             self.take(session.model)
@@ -100,11 +101,11 @@ class Explorer(QObject):
     # -- the model and the map ---------------------------------------------------------------------
 
     def take(self, model: Any) -> None:
-        """Show a model: at the same latent and contour, if it is the next checkpoint of the same training."""
+        """Show a model; the map of the next checkpoint of a training that runs is shown by `catch_up`."""
         is_next = self.model is not None and self._job == self.session.model_job
-        most = self.live.surface.most = self._upkeep.begin(is_next and self.session.is_followed)
+        is_watched = is_next and self.session.is_followed
         self._job = self.session.model_job
-        self.model = model
+        self.model, self.is_stale = model, True
         self.limits = np.percentile(model.latents, [1, 99], axis=0).T
         self.limits[:, 1] = np.maximum(self.limits[:, 1], self.limits[:, 0] + 1e-3)
         self.crowd = Crowd(model.latents)
@@ -118,24 +119,38 @@ class Explorer(QObject):
             self.whole = None
         self._counted = None
         self.player.here = self.latent
-        if self.whole is None or (self.whole.path is None and self.whole.density is not model.canonical):
-            self.whole = self._canonical()
-            self.subject = self.whole.filtered(self.low_pass)
-            if not is_next:
-                self.contour = default_contour(self.subject.density, model.mask)
-        self.live.take(model, self._subject)
+        if not is_watched:
+            self.catch_up()
         if not is_next and self.session.is_running and self.session.run_stage == "train":
             self.step_forward()  # the first map of a training that was started here
         self.model_taken.emit(model)
         self.latent_changed.emit(self.latent)
-        self.settle()
-        self._upkeep.end(most)
+        if not is_watched:
+            self.settle()
 
-    def _refine(self) -> None:
-        """Show the whole surface again: no training has to share the processor any more."""
-        if self.model is not None and self.live.surface.most != FINE:
-            self.live.surface.most = FINE
-            self.live.recut()
+    def catch_up(self) -> None:
+        """Show the map of the newest checkpoint, if it is not the one on show."""
+        if not self.is_stale:
+            return
+        self.is_stale = False
+        most = self.live.surface.most = self._detail.begin(
+            self.whole is not None and self.session.is_followed
+        )
+        if self.whole is None or (self.whole.path is None and self.whole.density is not self.model.canonical):
+            is_first, self.whole = self.whole is None, self._canonical()
+            self.subject = self.whole.filtered(self.low_pass)
+            if is_first:
+                self.contour = default_contour(self.subject.density, self.model.mask)
+        self.live.take(self.model, self._subject)
+        self._detail.end(most)
+
+    def _on_end(self) -> None:
+        """Show the newest map, and the whole surface: no training has to share the processor any more."""
+        if self.model is not None:
+            self.catch_up()
+            if self.live.surface.most != FINE:
+                self.live.surface.most = FINE
+                self.live.recut()
 
     def take_map(self, path: Path | None) -> None:
         """Move another map in place of the canonical one, at the contour that encloses as much.
@@ -145,7 +160,11 @@ class Explorer(QObject):
         InputError
             If the file cannot be used.
         """
-        if self.model is None or self.whole is None or path == self.whole.path:
+        if self.model is None:
+            return
+        self.catch_up()
+        assert self.whole is not None
+        if path == self.whole.path:
             return
         grid = self.session.model_grid
         assert grid is not None
@@ -161,6 +180,7 @@ class Explorer(QObject):
         """Filter the map to a resolution, Å; 0 shows it as it is. The contour goes on enclosing as much."""
         self.low_pass = resolution
         if self.model is not None:
+            self.catch_up()
             self._filter()
             self.settle()
 
@@ -190,6 +210,8 @@ class Explorer(QObject):
         self.latent = self.player.here = np.asarray(latent, float)
         if self.live.is_behind:
             self.step_forward()
+        if self.model is not None:
+            self.catch_up()
         self._rest.start()
         self.live.move()
         self.latent_changed.emit(self.latent)
@@ -247,6 +269,7 @@ class Explorer(QObject):
         """Cut the surface at another density."""
         self.contour = contour
         if self.model is not None:
+            self.catch_up()
             self.live.recut()
             self.live.volume.set_contour(contour)
 

@@ -65,15 +65,15 @@ class LiveSurface:
         """Cut a map at a contour and tie the surface to the mesh; False if the map does not reach it."""
         self._subject, self._contour = subject, contour
         made_of = (subject, contour, self._model.mesh, self.most)
-        if made_of != self._made_of:
+        is_same = made_of == self._made_of
+        if not is_same:
             self._made_of = made_of
             self.carried = CarriedSurface.of(subject.density, subject.pixel_size, *made_of[1:])
         assert self.carried is not None
         if not len(self.carried.points):
             return False
         moved, values = self._moved(self._model.displacements(latent))
-        data = (subject.grid.indices(moved), self.carried.faces, values)
-        layer = self.layer()
+        vertices, layer = subject.grid.indices(moved), self.layer()
         if layer is None or not np.allclose(layer.scale, subject.pixel_size):
             if layer is not None:
                 self._viewer.layers.remove(layer)
@@ -83,12 +83,17 @@ class LiveSurface:
                 "shading": "smooth",
                 "visible": self._visible,
             }
-            layer = FlexSurface(data, name=SURFACE, **look, **subject.grid.placement)
+            layer = FlexSurface(
+                (vertices, self.carried.faces, values), name=SURFACE, **look, **subject.grid.placement
+            )
             layer.events.drawn.connect(lambda _: self.on_drawn())
             self._add(SURFACE, layer)
         else:
             layer.contrast_limits = (0.0, self.largest)
-            layer.reshape(*data)
+            if is_same and len(layer.vertices) == len(vertices):
+                layer.move(vertices, values)
+            else:
+                layer.reshape(vertices, self.carried.faces, values)
         self._show_rest()
         return True
 

@@ -29,7 +29,8 @@ TOOLS = {
     "polygon": ("Polygon", "Click the corners; a double click or the first corner closes it."),
     "path": ("Path", "Draw a path; the map follows the pen. Alt-drag does so with any tool. Alt-D"),
 }
-SHADE_DELAY = 150
+SHADE_DELAY, UNSEEN_DELAY = 150, 1000
+"""Milliseconds until the shading follows; and between two looks whether the scatter is seen."""
 
 
 class ScatterPanel(QWidget):
@@ -61,7 +62,6 @@ class ScatterPanel(QWidget):
         layout.addLayout(self._tools())
         self._shade_timer = QTimer(self)
         self._shade_timer.setSingleShot(True)
-        self._shade_timer.setInterval(SHADE_DELAY)
         self._shade_timer.timeout.connect(self._shade)
         self._connect()
 
@@ -111,7 +111,7 @@ class ScatterPanel(QWidget):
         self.color_box.said.connect(self.said)
         scatter.picked.connect(self._on_picked)
         scatter.let_go.connect(explorer.settle)
-        scatter.binned.connect(self._shade_timer.start)
+        scatter.binned.connect(lambda: self._shade_timer.start(SHADE_DELAY))
         scatter.box.outlined.connect(self._on_outline)
         scatter.box.traced.connect(self._on_trace)
         explorer.model_taken.connect(self._on_model)
@@ -201,10 +201,14 @@ class ScatterPanel(QWidget):
 
     def _on_settled(self) -> None:
         if self.explorer.model is not None and self.explorer.model.latent_dims > 2:
-            self._shade_timer.start()  # what is not seen has changed, and with it how many are near
+            self._shade_timer.start(
+                SHADE_DELAY
+            )  # what is not seen has changed, and with it how many are near
 
     def _shade(self) -> None:
-        if self.plane is not None and self.explorer.crowd is not None and self.explorer.model is not None:
+        if self.visibleRegion().isEmpty():  # behind another dock in its tabs
+            self._shade_timer.start(UNSEEN_DELAY)
+        elif self.plane is not None and self.explorer.crowd is not None and self.explorer.model is not None:
             self.scatter.shade(
                 self.explorer.crowd.lacking(self.plane, *self.scatter.span(), self.explorer.latent)
             )

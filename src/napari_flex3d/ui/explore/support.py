@@ -1,6 +1,8 @@
 """Where there are too few particles to take the map for data."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -61,9 +63,11 @@ class Crowd:
         self._latents = latents
         self._spread = np.maximum(latents.std(0), 1e-12)
         self.needed = int(np.ceil(max(FEWEST, FEW * len(latents))))
-        step = max(1, len(latents) // SAMPLED)
-        self._share = len(latents[::step]) / len(latents)
-        self._tree = cKDTree(latents[::step] / self._spread, leafsize=64)
+        self._sampled = latents[:: max(1, len(latents) // SAMPLED)]
+
+    @cached_property
+    def _tree(self) -> Any:
+        return cKDTree(self._sampled / self._spread, leafsize=64)
 
     def at(self, latent: np.ndarray) -> Support:
         """Count the particles near a latent (K)."""
@@ -89,4 +93,6 @@ class Crowd:
         latents = plane.latent_at(places, here)
         radius = self._near * np.sqrt(latents.shape[1])
         near = self._tree.query_ball_point(latents / self._spread, radius, return_length=True)
-        return (near < self.needed * self._share).reshape(*[CELLS] * dims, *[1] * (2 - dims))
+        return (near < self.needed * len(self._sampled) / len(self._latents)).reshape(
+            *[CELLS] * dims, *[1] * (2 - dims)
+        )

@@ -67,6 +67,7 @@ class Design(QObject):
         self.params: MeshParams | None = None
         self.names: dict[int, str] = {}
         self.roles: dict[int, Role] = {}
+        self._begun: set[int] = set()
         self.connections = ""
         self.draft: Draft | None = None
         self._asked: Asked | None = None
@@ -121,7 +122,7 @@ class Design(QObject):
         self.painting.close()
         self.painting = None
         self.place = self.draft = None
-        self.names, self.roles = {}, {}
+        self.names, self.roles, self._begun = {}, {}, set()
         self.opened.emit()
 
     def _on_drag(self, viewer: Any, event: Any) -> Iterator[None]:
@@ -132,9 +133,9 @@ class Design(QObject):
 
     @property
     def ids(self) -> list[int]:
-        """Segments that are painted or named."""
+        """Segments that are painted, and those that were begun by hand; names and roles wait for what was undone."""
         painted = self.painting.ids() if self.painting is not None else []
-        return sorted({*painted, *self.names, *self.roles})
+        return sorted({*painted, *self._begun})
 
     @property
     def selected(self) -> int:
@@ -150,7 +151,9 @@ class Design(QObject):
     def new_segment(self) -> int:
         """Begin another segment; the brush has its colour."""
         number = max(self.ids, default=0) + 1
+        self.names.pop(number, None)
         self.roles[number] = "soft"
+        self._begun.add(number)
         self.selected = number
         return number
 
@@ -158,6 +161,7 @@ class Design(QObject):
         """Rub a segment out."""
         self.names.pop(segment, None)
         self.roles.pop(segment, None)
+        self._begun.discard(segment)
         if self.painting is not None:
             labels = np.asarray(self.painting.labels.data)
             self.painting.replace(np.where(labels == segment, 0, labels))
@@ -291,6 +295,7 @@ class Design(QObject):
         """Put segments in the place of those that are there; where one is 0 all are numbered one higher."""
         assert self.painting is not None
         first = 1 if 0 in found.ids else 0
+        self._begun = set()
         self.names = {i + first: found.names.get(i, "") for i in found.ids}
         self.roles = {i + first: "rigid" if i in rigid else "soft" for i in found.ids}
         self.connections = re.sub(r"\d+", lambda number: str(int(number[0]) + first), connections)
