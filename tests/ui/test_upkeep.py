@@ -29,6 +29,14 @@ def _beats(pace):
     return bool(seen)
 
 
+def _rests_for(took, clock, pace):
+    """A turn that took so many seconds, from where it ended, is followed by no other until that is earned."""
+    clock["at"] += took / SHARE - took - 0.1
+    assert not _beats(pace)
+    clock["at"] += 0.2
+    assert _beats(pace)
+
+
 def test_a_turn_earns_a_rest(clock, pace):
     assert _beats(pace)
     pace.begin()
@@ -36,10 +44,7 @@ def test_a_turn_earns_a_rest(clock, pace):
     pace.begin()  # somebody else in the same turn
     clock["at"] += 0.1
     pace.end()
-    clock["at"] += 0.2 / SHARE - 0.3
-    assert not _beats(pace)
-    clock["at"] += 0.2
-    assert _beats(pace)
+    _rests_for(0.2, clock, pace)
 
 
 def test_a_part_that_is_drawn_later_belongs_to_its_turn(clock, pace):
@@ -48,10 +53,7 @@ def test_a_part_that_is_drawn_later_belongs_to_its_turn(clock, pace):
     for _ in range(2):
         clock["at"] += 0.1
         pace.end()
-    clock["at"] += 0.2 / SHARE - 0.3
-    assert not _beats(pace)
-    clock["at"] += 0.2
-    assert _beats(pace)
+    _rests_for(0.2, clock, pace)
 
 
 def test_what_asks_for_no_turn_does_not_put_off_the_next_for_ever(clock, pace, qtbot):

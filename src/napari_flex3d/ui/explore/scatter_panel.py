@@ -201,9 +201,8 @@ class ScatterPanel(QWidget):
 
     def _on_settled(self) -> None:
         if self.explorer.model is not None and self.explorer.model.latent_dims > 2:
-            self._shade_timer.start(
-                SHADE_DELAY
-            )  # what is not seen has changed, and with it how many are near
+            # what is not seen has changed, and with it how many are near
+            self._shade_timer.start(SHADE_DELAY)
 
     def _shade(self) -> None:
         if self.visibleRegion().isEmpty():  # behind another dock in its tabs
