@@ -163,7 +163,7 @@ def test_a_map_without_the_symmetry_is_refused(sample, trimer, tmp_path):
         Question, match=r"does not look the same after the rotations of C3 \(correlation 0\.\d\d\)"
     ):
         prepared(trimer, tmp_path / "prep")
-    with pytest.raises(InputError, match="--expand-symmetry T: Cn or Dn is needed"):
+    with pytest.raises(InputError, match="expand_symmetry = T: Cn or Dn is needed"):
         prepared(trimer, tmp_path / "prep", expand_symmetry="T")
 
 

@@ -84,13 +84,6 @@ def test_what_is_missing_or_wrong_is_said_in_words(qtbot):
     assert "color" in next(w for w in form.findChildren(QLabel) if w.text() == "Axis").styleSheet()
 
 
-def test_flags_are_named_as_the_form_names_them(qtbot):
-    form = ParamsForm(Every)
-    qtbot.addWidget(form)
-    assert form.in_its_words("Answer with --limit.") == "Answer with Limit (Å) (above)."
-    assert form.in_its_words("Answer with --limit-two.") == "Answer with --limit-two."
-
-
 def test_rows_say_unit_meaning_range_and_name_in_cryosparc():
     info = {i.name: i for i in Every.describe()}
     assert label_of(info["limit"]) == "Limit (Å)"

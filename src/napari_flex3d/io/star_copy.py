@@ -157,7 +157,7 @@ class _Copy:
         if self.done < len(self.rows):
             raise InputError(
                 f"{self.source} has {self.row} particles, row {self.rows[-1] + 1} is wanted: it has changed since "
-                "prep. Run prep again."
+                "prep. Run flex3d prep again."
             )
 
     def _check_names(self, found: list[bytes]) -> None:
@@ -169,7 +169,7 @@ class _Copy:
                 row = self.rows[self.done + n] + 1
                 raise InputError(
                     f"{self.source} row {row} is {name.decode(errors='replace')}, it was {wanted} when prep read it. "
-                    "Run prep again."
+                    "Run flex3d prep again."
                 )
 
     def _row(self, line: bytes, more: bytes) -> bytes:

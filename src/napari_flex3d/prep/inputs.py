@@ -69,7 +69,7 @@ def symmetry_of(params: PrepParams, volume: Volume) -> NDArray[np.float64]:
     try:
         rotations = symmetry_rotations(group)
     except ValueError:
-        raise InputError(f"--expand-symmetry {group}: Cn or Dn is needed, such as C3 or D7.") from None
+        raise InputError(f"expand_symmetry = {group}: Cn or Dn is needed, such as C3 or D7.") from None
     coarse = resample3(torch.from_numpy(volume.data), min(_COARSE, len(volume.data)))
     alike = likeness(coarse, group)
     if alike < _ALIKE and not params.accept_map:
@@ -100,7 +100,7 @@ def _answers(params: PrepParams, own: Volume) -> Answers:
 def _numbers(text: str) -> tuple[int, ...]:
     words = re.split(r"[\s,;]+", text.strip(" ,;"))
     if not all(word.isdecimal() for word in words if word):
-        raise InputError(f'--optics-groups "{text}": numbers of optics groups are needed, such as 1,3.')
+        raise InputError(f'optics_groups = "{text}": numbers of optics groups are needed, such as 1,3.')
     return tuple(int(word) for word in words if word)
 
 

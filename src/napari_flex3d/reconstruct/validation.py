@@ -125,8 +125,8 @@ def sentences(
         if float(named["corrected"][end].mean()) > 0.143:
             said.append(
                 f"The FSC of the {kind} half-maps does not fall to zero. Either the images hold detail up to the end "
-                "of their sampling (use images with smaller pixels), or the mask is too tight (give prep a wider one), "
-                "or images of one particle are in both half-sets."
+                "of their sampling (use images with smaller pixels), or the mask is too tight (give a "
+                "wider one: --mask or --mask-dilate of prep), or images of one particle are in both half-sets."
             )
     if "rigid" in curves:
         flex, rigid = (curves[kind]["corrected"] for kind in ("flex", "rigid"))
@@ -139,7 +139,7 @@ def sentences(
             )
     if unfinished:
         said.append(
-            f"{', '.join(unfinished)}: still improving at the last iteration. Raise max_iterations (--max-iterations)."
+            f"{', '.join(unfinished)}: still improving at the last iteration. Raise --max-iterations."
         )
     needed = round(np.pi * box / 2)  # Crowther, DeRosier & Klug 1970: evenly spread views, without any noise
     if particles < needed:
@@ -149,8 +149,8 @@ def sentences(
         )
     if cut > 0.25:
         said.append(
-            f"Just outside the mask the density is {cut:.0%} of that inside: the mask cuts into the particle. Give a "
-            "wider mask to prep (--mask, or --mask-dilate)."
+            f"Just outside the mask the density is {cut:.0%} of that inside: the mask cuts into the particle. Give "
+            "a wider one (--mask or --mask-dilate of prep)."
         )
     return said
 

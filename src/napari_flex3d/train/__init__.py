@@ -76,7 +76,8 @@ def train(params: TrainParams, out: Path) -> Generator[Progress, None, dict[str,
     sizes = sizes_of(params.mesh, 2 if params.latent_dims == "auto" else params.latent_dims)
     if params.polish_poses and params.independent_halves:
         raise InputError(
-            "--polish-poses and --independent-halves cannot be had in one job: polish first, then prep again."
+            "--polish-poses and --independent-halves cannot be had in one job: polish first, then run "
+            "flex3d prep again."
         )
     epochs = params.epochs + params.extra_epochs
     check_room("train", of_training(sizes, epochs * (1 + params.independent_halves)), sizes, out)
@@ -257,7 +258,7 @@ def _to_continue(params: TrainParams, setup: Setup) -> Path | None:
     job = params.continue_from
     if job is None:
         return None
-    read_job(job, "train", wanted_by="train --continue-from")
+    read_job(job, "train", wanted_by="--continue-from")
     model, last = load_model(job), params.epochs + params.extra_epochs
     if params.initial_latents is not None:
         raise InputError("--continue-from takes the latents of that training: leave --initial-latents out.")

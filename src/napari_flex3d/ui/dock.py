@@ -53,7 +53,7 @@ class Dock(QScrollArea):
         return super().eventFilter(watched, event)
 
     def _on_said(self, text: str) -> None:
-        self.said.say(text, bad=True)
+        self.said.say(self.session.worded(text), bad=True)
 
     def _on_news(self, *_: object) -> None:
         self.said.say("")

@@ -78,6 +78,10 @@ class StageDock(Dock):
     def show_layers(self) -> None:
         """Put the job's maps into the canvas."""
 
+    def worded(self, *lines: str) -> str:
+        """Lines that the stage has written, in the words of this dock."""
+        return self.session.worded("\n".join(lines), self.stage)
+
     def _on_job(self, job: Job) -> None:
         folder = self.session.current.get(self.stage)
         if folder is not None and (self.job is None or self.job.folder != folder or job.stage == self.stage):
@@ -158,7 +162,7 @@ class DataDock(StageDock):
 
     def show_results(self, job: Job) -> None:
         """Say what the self-check found, with its picture."""
-        self.verdict.say("\n".join([*facts(job.summary), *job.warnings]))
+        self.verdict.say(self.worded(*facts(job.summary), *job.warnings))
         picture = QPixmap(str(job.folder / "check.png"))
         self.picture.setVisible(not picture.isNull())
         if not picture.isNull():

@@ -2,8 +2,7 @@
 
 import dataclasses
 import math
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -23,12 +22,12 @@ from qtpy.QtWidgets import (
 from napari_flex3d.params import ParamInfo, Params
 from napari_flex3d.ui.job_edit import NO_JOB, JobEdit, JobList
 from napari_flex3d.ui.tone import Fold, ToneLabel
+from napari_flex3d.ui.wording import DOCK_OF, is_folded, title_of
 
 
 def label_of(info: ParamInfo) -> str:
     """Name of a parameter as the form shows it, with its unit."""
-    words = info.name.replace("_", " ")
-    text = words[0].upper() + words[1:]
+    text = title_of(info.name)
     return f"{text} ({info.unit})" if info.unit else text
 
 
@@ -43,14 +42,10 @@ def tooltip_of(info: ParamInfo) -> str:
     return "<qt>" + "<br>".join(lines) + "</qt>"
 
 
-MADE_IN = {"prep": "Data", "mesh": "Mesh", "train": "Train"}
-"""Dock that makes the jobs of a stage."""
-
-
 def missing(info: ParamInfo) -> str:
     """Say what to do about a required value that is not there."""
     if info.path == "job":
-        return f"{label_of(info)}: choose a job; {MADE_IN.get(info.name, info.name)} makes one."
+        return f"{label_of(info)}: choose a job; {DOCK_OF.get(info.name, info.name)} makes one."
     kind = {"folder": "a folder", "file": "a file"}.get(info.path or "", "a value")
     suffixes = f" ({', '.join(info.suffixes)})" if info.suffixes else ""
     return f"{label_of(info)}: choose {kind}{suffixes}."
@@ -177,8 +172,8 @@ class ParamsForm(QWidget):
         The stage's parameters, declared once.
     jobs
         Lists the jobs to offer for a parameter (by name) that is a job folder.
-    basic
-        Parameters that are not folded away; when not given, all but the advanced ones.
+    stage
+        The stage, which may fold away more than the advanced ones.
     """
 
     changed = Signal()
@@ -187,13 +182,12 @@ class ParamsForm(QWidget):
         self,
         params: type[Params],
         jobs: Callable[[str], Sequence[Path]] = lambda name: (),
-        basic: Collection[str] | None = None,
+        stage: str = "",
     ) -> None:
         super().__init__()
         self._params = params
         self.rows: dict[str, Row] = {}
         self._labels: dict[str, ToneLabel] = {}
-        self._folded: set[str] = set()
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         plain, advanced = _grid(), _grid()
@@ -204,10 +198,7 @@ class ParamsForm(QWidget):
             label = ToneLabel(label_of(info))
             label.setToolTip(tooltip_of(info))
             label.setBuddy(row)
-            is_folded = info.advanced if basic is None else info.name not in basic
-            if is_folded:
-                self._folded.add(info.name)
-            (advanced if is_folded else plain).addRow(label, row)
+            (advanced if is_folded(stage, info) else plain).addRow(label, row)
             self.rows[info.name], self._labels[info.name] = row, label
         if advanced.rowCount():
             fold = Fold("Advanced")
@@ -246,13 +237,6 @@ class ParamsForm(QWidget):
                 if place is not None and not Path(place).exists():
                     return f"{label_of(row.info)}: {place} is not there."
         return ""
-
-    def in_its_words(self, text: str) -> str:
-        """Name parameters as the form does, where a sentence says ``--resample-map`` for the command line."""
-        for name, row in self.rows.items():
-            words = f"{label_of(row.info)} ({'in Advanced' if name in self._folded else 'above'})"
-            text = re.sub(rf"--{name.replace('_', '-')}(?![\w-])", words, text)
-        return text
 
     def value_of(self, name: str) -> Any:
         """Value of one row."""

@@ -80,8 +80,9 @@ class JobsDock(QWidget):
         self.refresh()
 
     def _on_said(self, text: str) -> None:
-        self.sentence.say(text, bad=True)
-        self.sentence.setToolTip(text)
+        words = self.session.worded(text)
+        self.sentence.say(words, bad=True)
+        self.sentence.setToolTip(words)
 
     def _on_news(self, *_: object) -> None:
         self.sentence.say("")
@@ -150,10 +151,17 @@ class JobsDock(QWidget):
     def _row(self, entry: Entry) -> tuple[str, ...]:
         job = entry.job
         if job is None:
-            return (entry.folder.name, "", "broken", "", "", entry.problem)
+            return (entry.folder.name, "", "broken", "", "", self.session.worded(entry.problem))
         begun = job.record.get("started") or job.record.get("created") or ""
         took = in_words(job.record.get("seconds", 0.0)) if job.state != "running" else ""
-        return (entry.folder.name, job.stage, job.state, _local(begun), took, self._words(job))
+        return (
+            entry.folder.name,
+            job.stage,
+            job.state,
+            _local(begun),
+            took,
+            self.session.worded(self._words(job), job.stage),
+        )
 
     def _words(self, job: Job) -> str:
         """How far a running job is and where it runs; what a failed one failed with; warnings of the others."""

@@ -40,8 +40,6 @@ class StagePanel(QWidget):
         Text of the button that starts it.
     """
 
-    basic: tuple[str, ...] | None = None
-    """Parameters that the form does not fold away; all but the advanced ones if None."""
     formed = Signal()
     """The form is there."""
 
@@ -101,7 +99,7 @@ class StagePanel(QWidget):
     def _build(self) -> None:
         if self.form is not None:
             return
-        self.form = ParamsForm(self.session.stages[self.stage].params, self._offered, self.basic)
+        self.form = ParamsForm(self.session.stages[self.stage].params, self._offered, self.stage)
         self.form.changed.connect(self._update)
         self._layout.insertWidget(0, self.form)
         self.sentence.say("")
@@ -165,7 +163,10 @@ class StagePanel(QWidget):
             self.sentence.say(f"{folder.name} · starting…")
         except Exception as error:
             is_ours = isinstance(error, ValueError)  # a parameter that is refused, or an InputError
-            self.sentence.say(f"Cannot start: {error if is_ours else sentence_of(error)}", bad=True)
+            self._say(f"Cannot start: {error if is_ours else sentence_of(error)}", bad=True)
+
+    def _say(self, text: str, *, bad: bool = False, quiet: bool = False) -> None:
+        self.sentence.say(self.session.worded(text, self.stage), bad=bad, quiet=quiet)
 
     def _remember_place(self) -> None:
         self.session.settings["runs_in"] = self.place_box.currentData()
@@ -196,7 +197,7 @@ class StagePanel(QWidget):
         self.place_box.setVisible(not mine)
         self.bar.setVisible(mine)
         if problem and self.form is not None and not running and not self._details:
-            self.sentence.say(problem, quiet=True)
+            self._say(problem, quiet=True)
         elif self.sentence.tone != "plain" and not self._details and not mine:
             self.sentence.say("")
 
@@ -210,7 +211,7 @@ class StagePanel(QWidget):
         if report.message:
             parts.append(report.message)
         left = self._time_left(report)
-        self.sentence.say(" · ".join(parts + ([left] if left else [])))
+        self._say(" · ".join(parts + ([left] if left else [])))
 
     def _time_left(self, report: Progress) -> str:
         """Say how long it will take at the pace since this dock first heard of it; a resumed job begins late."""
@@ -230,9 +231,7 @@ class StagePanel(QWidget):
         if outcome == "failed":
             self._details = f"{type(result).__name__}: {result}"
             where = "Copy details puts all about it on the clipboard"
-            words = sentence_of(result, where)
-            words = self.form.in_its_words(words) if self.form is not None else words
-            self.sentence.say(f"{name} failed: {words}", bad=True)
+            self._say(f"{name} failed: {sentence_of(result, where)}", bad=True)
         elif outcome == "stopped":
             tail = " Resume goes on from there." if self.session.stages[stage].resumable else ""
             self.sentence.say(f"{name} was stopped; what was finished is kept.{tail}")

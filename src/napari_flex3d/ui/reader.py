@@ -15,6 +15,7 @@ from napari_flex3d.ui.layers import (
     segments_layer,
     stack_layer,
 )
+from napari_flex3d.ui.wording import in_window
 
 Reader = Callable[[str | Sequence[str]], list[LayerData]]
 
@@ -51,7 +52,7 @@ def read_or_say(path: str | Sequence[str]) -> list[LayerData]:
     try:
         return read(path)
     except Exception as error:
-        show_error(sentence_of(error))
+        show_error(in_window(sentence_of(error), {}))
         return NOTHING
 
 

@@ -122,7 +122,7 @@ class ReconstructDock(StageDock):
 
     def show_results(self, job: Job) -> None:
         """Fourier shell correlations, the resolutions in a table, and what the stage has warned of."""
-        self.warnings.say("\n".join(job.warnings))
+        self.warnings.say(self.worded(*job.warnings))
         self.table.setText(resolution_table(job.summary))
         self.correlation.take(job)
         maps = self.twins.open(job.folder)

@@ -30,6 +30,7 @@ from napari_flex3d.ui.run import StageRun
 from napari_flex3d.ui.settings import Settings
 from napari_flex3d.ui.triton_apart import load_triton
 from napari_flex3d.ui.upkeep import Upkeep
+from napari_flex3d.ui.wording import in_window
 
 ORDER = tuple(stage.name for stage in STAGES)
 KINDS = {".star": "particles", ".cs": "particles", ".seg": "segments"}
@@ -250,6 +251,11 @@ class Session(QObject):
             self.said.emit(sentence_of(error))
             return False
         return True
+
+    def worded(self, text: str, own: str = "") -> str:
+        """What a stage says, in the words of the window; ``own`` is the stage in whose dock it is said."""
+        forms = {name: stage.params for name, stage in self.stages.items()} if self.is_ready else {}
+        return in_window(text, forms, own)
 
     def _on_layer(self, event: Any) -> None:
         """Tell the docks that a file or a job folder was opened in the viewer, by menu or by drop."""

@@ -55,7 +55,7 @@ class TrainDock(StageDock):
 
     def show_results(self, job: Job) -> None:
         """Say how the training ended."""
-        self.verdict.say("\n".join(facts(job.summary)))
+        self.verdict.say(self.worded(*facts(job.summary)))
 
     def _on_run(self) -> None:
         if self.session.is_running and self.session.run_stage == "train":
@@ -76,4 +76,4 @@ class TrainDock(StageDock):
             warnings = read_job(folder).warnings if folder is not None else []
         except InputError:  # it is just being made
             warnings = []
-        self.warnings.say("\n".join(f"• {text}" for text in warnings), bad=True)
+        self.warnings.say(self.worded(*(f"• {text}" for text in warnings)), bad=True)

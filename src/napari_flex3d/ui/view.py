@@ -23,15 +23,9 @@ from napari_flex3d.ui.layers import MESH_EDGES
 from napari_flex3d.ui.monitor import HEIGHT
 from napari_flex3d.ui.plugin import DOCKS, STRIP, dock
 from napari_flex3d.ui.session import Session
+from napari_flex3d.ui.wording import DOCK_OF
 
-TAB_OF = {
-    "prep": "Data",
-    "mesh": "Mesh",
-    "motions": "Train",
-    "train": "Explore",
-    "generate": "Explore",
-    "reconstruct": "Reconstruct",
-}
+TAB_OF = {**DOCK_OF, "train": "Explore"}
 TILTED = (12.0, 24.0, 100.0)
 PATIENCE = 120.0
 """Seconds that a picture waits for the stages and the model to load."""

@@ -77,7 +77,7 @@ def _rows_of(path: Path, keys: NDArray[np.uint64], wanted: NDArray[np.integer]) 
     missing = np.count_nonzero(keys[place] != wanted)
     if missing:
         raise InputError(
-            f"{path} lacks {missing} of {len(wanted)} particles: it has changed since prep. Run prep again."
+            f"{path} lacks {missing} of {len(wanted)} particles: it has changed since prep. Run flex3d prep again."
         )
     return place
 

@@ -103,7 +103,7 @@ class ExploreDock(Dock):
         explorer.measured.connect(self._on_measured)
         explorer.path.changed.connect(self._offer_courses)
         explorer.selection.changed.connect(self._on_selection)
-        self.session.said.connect(self.state.say)
+        self.session.said.connect(self._say)
         self.session.jobs_changed.connect(self._on_jobs)
         self.session.run_changed.connect(self._say_what_is_missing)
         self.job_box.changed.connect(self._on_job)
@@ -155,7 +155,7 @@ class ExploreDock(Dock):
             try:
                 self.session.open(job)
             except InputError as error:
-                self.state.say(str(error), bad=True)
+                self._say(str(error), bad=True)
 
     def _on_slider(self, k: int, value: float) -> None:
         latent = self.explorer.latent.copy()
@@ -195,7 +195,7 @@ class ExploreDock(Dock):
     # -- something has changed ---------------------------------------------------------------------
 
     def _say(self, text: str, bad: bool = False) -> None:
-        self.state.say(text, bad=bad)
+        self.state.say(self.session.worded(text, "generate"), bad=bad)
 
     def _on_measured(self, text: str) -> None:
         self.state.say(text)

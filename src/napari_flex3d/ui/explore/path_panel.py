@@ -91,7 +91,7 @@ class PathPanel(QWidget):
             ("Open CSV…", "Read points from a table with columns z1, z2, …", self._open),
             (
                 "Save CSV…",
-                "Write the points and the particles near them, for flex3d generate --at.",
+                "Write the points and the particles near them; At, below Export, takes them.",
                 self._save,
             ),
         )

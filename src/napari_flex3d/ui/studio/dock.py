@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 class MeshPanel(StagePanel):
     """Form, button, bar and sentence of the stage, which takes the painted segments."""
 
-    basic = ("prep", "mask", "cells")
     starting = Signal()
     """The stage is about to start: the form can still be filled."""
 
@@ -151,7 +150,7 @@ class MeshDock(StageDock):
 
     def show_results(self, job: Job) -> None:
         """Say how many vertices and cells there are, in how many parts, and what should be known."""
-        self.verdict.say("\n".join([*facts(job.summary), *job.warnings]))
+        self.verdict.say(self.worded(*facts(job.summary), *job.warnings))
 
     def show_layers(self) -> None:
         """Show the mesh over the map."""

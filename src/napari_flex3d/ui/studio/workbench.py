@@ -178,7 +178,7 @@ class Workbench(QWidget):
         design.opened.connect(self._on_opened)
         design.changed.connect(self._on_changed)
         design.drafted.connect(self._on_draft)
-        design.refused.connect(lambda text: self.problem.say(text, bad=True))
+        design.refused.connect(lambda text: self.problem.say(self._worded(text), bad=True))
         design.proposed.connect(self.say)
         self.session.ending.connect(self._stop_trial)
 
@@ -186,7 +186,10 @@ class Workbench(QWidget):
 
     def say(self, text: str, *, bad: bool = False) -> None:
         """Say something below the sources."""
-        self.sentence.say(text, bad=bad)
+        self.sentence.say(self._worded(text), bad=bad)
+
+    def _worded(self, text: str) -> str:
+        return self.session.worded(text, "mesh")
 
     def paint(self, ndisplay: int) -> None:
         """Show the map to paint on, in slices (2) or whole (3)."""
@@ -269,7 +272,7 @@ class Workbench(QWidget):
             f"{parts} {'parts that move freely' if parts > 1 else 'part'}."
         )
         said = [*draft.warnings, *free_to_slide(draft.built)]
-        self.advice.say("\n".join(f"• {text}" for text in said))
+        self.advice.say(self._worded("\n".join(f"• {text}" for text in said)))
         self.try_button.setChecked(is_tried)  # on with the new mesh
 
     # -- a motion to try ---------------------------------------------------------------------------
