@@ -138,3 +138,28 @@ def test_without_napari_s_private_classes_it_still_moves(shown, monkeypatch):
     target = layer.vertices + 3.0
     layer.move(target)
     np.testing.assert_allclose(layer.data[0], target)
+
+
+def test_no_frame_makes_the_list_of_layers_be_drawn_anew(shown):
+    viewer, layer = shown
+    told = []
+    viewer.layers.events.connect(told.append)
+    drawn = []
+    layer.drawing.drawn.connect(drawn.append)
+    layer.move(layer.vertices + 1.0)
+    picture(viewer)
+    assert drawn
+    assert not told
+
+
+def test_both_sides_are_lit_and_the_rims_are_dark(shown):
+    viewer, layer = shown
+    layer.colormap = "gray"
+    layer.move(layer.vertices, np.full(len(layer.vertices), 24.0))
+    outer = picture(viewer).mean(-1)
+    layer.reshape(layer.vertices, layer.faces[:, ::-1], layer.vertex_values)  # normals turned inside
+    np.testing.assert_allclose(picture(viewer).mean(-1), outer, atol=3)
+    rows, columns = np.nonzero(outer > 60)
+    middle = outer[int(rows.mean()), int(columns.mean())]
+    rim = outer[int(rows.mean()), columns.max() - 1 : columns.max() + 1].mean()
+    assert rim < 0.75 * middle

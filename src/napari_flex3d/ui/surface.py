@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Surface
-from napari.utils.events import Event
+from napari.utils.events import EmitterGroup, Event
 
 from napari_flex3d.ops.surfaces import vertex_normals
 
@@ -20,11 +20,12 @@ VERTEX = """
 attribute vec3 a_position;
 attribute vec3 a_normal;
 attribute vec4 a_color;
+uniform vec4 u_tint;   // mixed in as much as its last number says
 varying vec3 v_normal;
 varying vec4 v_color;
 void main() {
     v_normal = a_normal;
-    v_color = a_color;
+    v_color = vec4(mix(a_color.rgb, u_tint.rgb, u_tint.a), a_color.a);
     gl_Position = $transform(vec4(a_position, 1.0));
 }
 """
@@ -33,31 +34,32 @@ FRAGMENT = """
 uniform vec3 u_view;   // from the camera into the scene
 uniform vec3 u_key;    // towards the main light
 uniform vec3 u_fill;   // towards the weak light that opens the shadows
+uniform vec3 u_gloss;  // half-way between the main light and the camera
 uniform float u_shaded;
-uniform vec4 u_tint;   // mixed in as much as its last number says
 varying vec3 v_normal;
 varying vec4 v_color;
 void main() {
-    float size = length(v_normal);
-    vec3 n = size > 0.0 ? v_normal / size : -u_view;
-    if (dot(n, u_view) > 0.0) { n = -n; }   // both sides are lit: a surface may be cut open
-    float facing = clamp(-dot(n, u_view), 0.0, 1.0);
+    float size = dot(v_normal, v_normal);
+    vec3 n = size > 0.0 ? v_normal * inversesqrt(size) : -u_view;
+    float facing = -dot(n, u_view);
+    if (facing < 0.0) { n = -n; facing = -facing; }   // both sides are lit: a surface may be cut open
     float light = 0.30 + 0.62 * max(dot(n, u_key), 0.0) + 0.16 * max(dot(n, u_fill), 0.0);
     light *= 0.72 + 0.28 * smoothstep(0.0, 0.55, facing);   // darker rims separate one lobe from the next
-    vec3 half_way = normalize(u_key - u_view);
-    float gloss = 0.14 * pow(max(dot(n, half_way), 0.0), 30.0);
-    vec3 color = mix(v_color.rgb, u_tint.rgb, u_tint.a);
-    gl_FragColor = vec4(mix(color, color * light + gloss, u_shaded), v_color.a);
+    float gloss = max(dot(n, u_gloss), 0.0);
+    gloss *= gloss; gloss *= gloss; gloss *= gloss; gloss *= gloss; gloss *= gloss;   // to the power of 32
+    gl_FragColor = vec4(mix(v_color.rgb, v_color.rgb * light + 0.14 * gloss, u_shaded), v_color.a);
 }
 """
+"""Drawn for every pixel of every layer of faces, by the processor where there is no graphics card: kept short."""
 
 
 class FlexSurface(Surface):
     """A surface layer whose vertices can be moved quickly; otherwise napari's own.
 
     `move` changes only what is drawn. `settle` makes the drawn shape the layer's data, for picking, export
-    and slices. With ``wireframe.visible`` the edges of the faces are drawn in place of the faces. The event
-    ``drawn`` tells that the canvas with this layer in it has been drawn, whether the layer is visible or not.
+    and slices. With ``wireframe.visible`` the edges of the faces are drawn in place of the faces. Of the events
+    ``drawing``, ``drawn`` tells that the canvas with this layer in it has been drawn, whether the layer is visible or
+    not.
     """
 
     _type_string = "surface"
@@ -67,7 +69,8 @@ class FlexSurface(Surface):
         self.drawn_vertices: np.ndarray = self.vertices
         self._is_settled = True
         self._tint = (0.0, 0.0, 0.0, 0.0)
-        self.events.add(moved=Event, tint=Event, drawn=Event)
+        self.drawing = EmitterGroup(self, moved=Event, tint=Event, drawn=Event)
+        """Not among ``events``: for each of those the list of layers is drawn anew, and the window put together."""
 
     @property
     def tint(self) -> tuple[float, float, float, float]:
@@ -78,7 +81,7 @@ class FlexSurface(Surface):
     def tint(self, tint: tuple[float, float, float, float]) -> None:
         if tint != self._tint:
             self._tint = tint
-            self.events.tint()
+            self.drawing.tint()
 
     def move(self, vertices: np.ndarray, values: np.ndarray | None = None) -> None:
         """Draw the vertices elsewhere.
@@ -94,7 +97,7 @@ class FlexSurface(Surface):
             self._vertex_values = values
         self.drawn_vertices, self._is_settled = vertices, False
         if REGISTERED:
-            self.events.moved()
+            self.drawing.moved()
         else:
             self.settle()
 
@@ -109,6 +112,10 @@ class FlexSurface(Surface):
         """Show another surface, with other faces."""
         self.drawn_vertices, self._is_settled = vertices, True
         self.data = (vertices, faces, values)
+
+
+def _unit(way: np.ndarray) -> np.ndarray:
+    return np.asarray(way / np.linalg.norm(way))
 
 
 def edges_of(faces: np.ndarray) -> np.ndarray:
@@ -150,26 +157,27 @@ def _register() -> bool:
             self.shared_program["u_tint"] = (0.0, 0.0, 0.0, 0.0)
             self.set_gl_state("translucent", depth_test=True, cull_face=False)
             self._planes_filter = PlanesClipper()
-            self.attach(self._planes_filter)
 
         @property
-        def clipping_planes(self) -> Any:
-            """The planes that cut the surface; napari sets them from the layer."""
+        def clipping_planes(self) -> np.ndarray:
+            """The planes that cut the surface, (C, 2, 3); napari sets them from the layer."""
             return self._planes_filter.clipping_planes
 
         @clipping_planes.setter
-        def clipping_planes(self, planes: Any) -> None:
-            self._planes_filter.clipping_planes = planes
+        def clipping_planes(self, planes: np.ndarray) -> None:
+            was, self._planes_filter.clipping_planes = len(self.clipping_planes) > 0, planes
+            if was != (
+                len(planes) > 0
+            ):  # it asks about every pixel, and where the processor draws that is dear
+                (self.detach if was else self.attach)(self._planes_filter)
 
         def light(self, view: np.ndarray, up: np.ndarray) -> None:
             """Put the lights up and to the left of the camera, the weak one to its right."""
             right = np.cross(view, up)
-            for name, direction in (
-                ("u_view", view),
-                ("u_key", 0.7 * up - view - 0.55 * right),
-                ("u_fill", -0.2 * up - 0.5 * view + right),
-            ):
-                self.shared_program[name] = (direction / np.linalg.norm(direction)).astype(np.float32)
+            view, key = _unit(view), _unit(0.7 * up - view - 0.55 * right)
+            fill = _unit(-0.2 * up - 0.5 * view + right)
+            for name, way in (("view", view), ("key", key), ("fill", fill), ("gloss", _unit(key - view))):
+                self.shared_program[f"u_{name}"] = way.astype(np.float32)
 
         def shade(self, shaded: bool) -> None:
             """Light the surface, or show its plain colours."""
@@ -220,11 +228,11 @@ def _register() -> bool:
 
         def __init__(self, layer: FlexSurface, **kwargs: Any) -> None:
             super().__init__(layer, node_class(), **kwargs)
-            layer.events.moved.connect(self._on_move)
+            layer.drawing.moved.connect(self._on_move)
             for name in ("colormap", "contrast_limits", "gamma"):
                 getattr(layer.events, name).connect(self._on_color_change)
             layer.events.shading.connect(self._on_shading_change)
-            layer.events.tint.connect(lambda: self.node.tint(layer.tint))
+            layer.drawing.tint.connect(lambda: self.node.tint(layer.tint))
             layer.wireframe.events.visible.connect(self._on_data_change)
             self.node.events.canvas_change.connect(self._on_canvas_change)
             self.reset()
@@ -273,7 +281,7 @@ def _register() -> bool:
                 event.new.events.draw.connect(self._on_draw, position="last")
 
         def _on_draw(self, event: Any) -> None:
-            self.layer.events.drawn()
+            self.layer.drawing.drawn()
 
         def _on_shading_change(self) -> None:
             is_lit = self.layer.shading != "none" and self.layer._slice_input.ndisplay == 3

@@ -86,7 +86,7 @@ class LiveSurface:
             layer = FlexSurface(
                 (vertices, self.carried.faces, values), name=SURFACE, **look, **subject.grid.placement
             )
-            layer.events.drawn.connect(lambda _: self.on_drawn())
+            layer.drawing.drawn.connect(lambda _: self.on_drawn())
             self._add(SURFACE, layer)
         else:
             layer.contrast_limits = (0.0, self.largest)
