@@ -20,6 +20,7 @@ from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.studio.dock import MeshDock
 from napari_flex3d.ui.studio.painting import MAP, SEGMENTS, SURFACE
 from napari_flex3d.ui.studio.preview import OUTLINE
+from napari_flex3d.ui.studio.table import MASS
 
 LONG = 60_000
 
@@ -171,6 +172,29 @@ def test_an_undone_proposal_leaves_no_segments_and_comes_back_whole(qtbot, dock)
         design.painting.labels.redo()
     assert bench.table.ids() == proposed
     assert design.names[proposed[-1]] == "arm"
+
+
+def masses(table):
+    return [table.item(row, MASS).text() for row in range(table.rowCount())]
+
+
+def test_masses_stand_in_the_table_also_after_the_mesh_is_built(qtbot, dock):
+    bench, session = dock.bench, dock.session
+    drafted(qtbot, dock, lambda: click(bench.solid_button))
+    assert masses(bench.table) == ["0"]  # begun, and nothing painted: the mesh is one whole
+    draft = drafted(qtbot, dock, lambda: halves(dock), 2)
+    seen = masses(bench.table)
+    assert seen == [f"{s.mass_kDa:.0f}" for s in draft.facts]
+    whole = sum(s.mass_kDa for s in draft.facts)
+    assert f"{whole:,.0f} kDa" in bench.measure.text()
+    with qtbot.waitSignal(session.run_ended, timeout=LONG):
+        click(dock.panel.start_button)
+    qtbot.waitUntil(lambda: dock.design.is_settled, timeout=LONG)
+    assert masses(bench.table) == seen
+    drafted(qtbot, dock, lambda: dock.design.assign(2, "ignored"))
+    assert masses(bench.table) == [f"{whole:.0f}", "–"]
+    drafted(qtbot, dock, lambda: click(bench.undo_button))
+    assert masses(bench.table) == ["0"]
 
 
 def test_segments_are_joined_and_parted_by_clicks(qtbot, dock):

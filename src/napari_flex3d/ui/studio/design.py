@@ -137,6 +137,10 @@ class Design(QObject):
         painted = self.painting.ids() if self.painting is not None else []
         return sorted({*painted, *self._begun})
 
+    def is_painted(self, segment: int) -> bool:
+        """Whether a segment has voxels."""
+        return self.painting is not None and bool((np.asarray(self.painting.labels.data) == segment).any())
+
     @property
     def selected(self) -> int:
         """The segment that the brush paints; 0 rubs out."""

@@ -77,8 +77,7 @@ class SegmentTable(QTableWidget):
                 box.hide()  # Qt deletes it some time later
         for row, segment in enumerate(ids):
             self._at(row, NAME).setText(self.design.names.get(segment, ""))
-            mass = self._mass.get(segment)
-            self._at(row, MASS).setText("" if mass is None else f"{mass:.0f}")
+            self._at(row, MASS).setText(self._mass_of(segment))
             self._role_box(row).setCurrentText(self.design.roles.get(segment, "soft"))
         if self.design.selected in ids:
             self.selectRow(ids.index(self.design.selected))
@@ -87,6 +86,12 @@ class SegmentTable(QTableWidget):
         header: Any = self.horizontalHeader()
         self.setFixedHeight(min(max(len(ids), 2), 6) * ROW + header.sizeHint().height() + 4)
         self._filling = False
+
+    def _mass_of(self, segment: int) -> str:
+        """Mass of a segment; none where nothing is painted, and a dash where its voxels are its neighbours'."""
+        if segment in self._mass:
+            return f"{self._mass[segment]:.0f}"
+        return "–" if self.design.is_painted(segment) else "0"
 
     def ids(self) -> list[int]:
         """Segments of the rows."""
@@ -103,7 +108,10 @@ class SegmentTable(QTableWidget):
         patch.fill(QColor(color_of(segment)))
         number = QTableWidgetItem(QIcon(patch), str(segment))
         mass = QTableWidgetItem()
-        mass.setToolTip("Mass of the density above the contour, at 1.21 Å³ per Da.")
+        mass.setToolTip(
+            "<qt>Mass of the density above the contour, at 1.21 Å³ per Da. What nobody paints counts to the nearest "
+            "segment; one that is ignored has none.</qt>"
+        )
         for item in (number, mass):
             item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
         name = QTableWidgetItem()

@@ -269,7 +269,8 @@ class Workbench(QWidget):
         parts = int(mesh.components().max()) + 1
         self.measure.say(
             f"{len(mesh.vertices):,} vertices, {len(mesh.cells):,} cells, "
-            f"{parts} {'parts that move freely' if parts > 1 else 'part'}."
+            f"{parts} {'parts that move freely' if parts > 1 else 'part'}, "
+            f"{sum(s.mass_kDa for s in draft.facts):,.0f} kDa."
         )
         said = [*draft.warnings, *free_to_slide(draft.built)]
         self.advice.say(self._worded("\n".join(f"• {text}" for text in said)))
