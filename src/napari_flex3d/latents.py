@@ -125,10 +125,10 @@ def gauss_newton(
     displacements, jacobian = generator.with_jacobian(latents)
     rotation, pixel = batch.rotation, scene.pixel_size
     vertices = place(rotation, scene.body.vertices[None] + displacements, pixel)
-    motion = torch.einsum("bij,bkpj->bkpi", rotation[:, :2], jacobian) / pixel
+    motion = place(rotation, jacobian.flatten(1, 2), pixel).view(*jacobian.shape[:-1], 2)
     images = batch.transform, batch.transfer
     pull, precision = normal_equations(
-        scene.values, vertices, motion.contiguous(), scene.body, *images, scene.oversampling
+        scene.values, vertices, motion, scene.body, *images, scene.oversampling
     )
     precision = precision + torch.diag_embed(prior.curvature(latents))
     covariance, _ = torch.linalg.inv_ex(precision)  # "ex": a GPU need not be waited for

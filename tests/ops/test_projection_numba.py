@@ -44,6 +44,18 @@ def test_cells_of_any_size_give_what_plain_torch_gives(sizes, fine):
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-11)
 
 
+def test_groups_are_worked_out_once_for_a_body_and_serve_both_precisions():
+    body, random = uneven_body(SIZES)
+    values = torch.rand(sum(SIZES), generator=random)
+    placed = torch.zeros(1, len(body.vertices), 2)
+    single, double = (
+        _numba.arrays(values.to(d), placed.to(d), body)[4:] for d in (torch.float32, torch.float64)
+    )
+    again = _numba.arrays(values, placed, body)[4:]
+    assert all(one is other for one, other in zip(single, again, strict=True))
+    assert (single[2].dtype, double[2].dtype) == (np.float32, np.float64)
+
+
 def test_thousands_of_frames_away_mass_is_kept():
     body, random = uneven_body(SIZES)
     values = torch.rand(sum(SIZES), generator=random)

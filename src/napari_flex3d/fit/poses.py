@@ -118,9 +118,9 @@ def vertices_and_motions(
         ],
         dim=1,
     )
-    along = torch.einsum("bij,bkpj->bkpi", now[:, :2], jacobian)
+    along = place(now, jacobian.flatten(1, 2), pixel_size).view(*jacobian.shape[:-1], 2)
     vertices = place(now, at, pixel_size) + pose[:, None, 3:] / pixel_size
-    return vertices, (torch.cat([along, rigid], dim=1) / pixel_size).contiguous()
+    return vertices, torch.cat([along, rigid / pixel_size], dim=1)
 
 
 @torch.no_grad()

@@ -211,8 +211,8 @@ class DensityPreconditioner:
         """
         total = self._transform(gradient)
         if values is not None:
-            total = total + share * self._prior * self._transform(values)
-        return torch.fft.irfftn(total * self._inverse, s=(self._box,) * 3).flatten()[self._where]
+            total += self._transform(values).mul_(self._prior).mul_(share)
+        return torch.fft.irfftn(total.mul_(self._inverse), s=(self._box,) * 3).flatten()[self._where]
 
     def _transform(self, values: Tensor) -> Tensor:
         # the origin may stay in the corner: the weights know differences of places only

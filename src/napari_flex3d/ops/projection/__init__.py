@@ -97,7 +97,7 @@ def place(
     rotation: Float[Tensor, "batch 3 3"], vertices: Float[Tensor, "some vertices 3"], pixel_size: float
 ) -> Float[Tensor, "batch vertices 2"]:
     """Where vertices (Å, map frame) fall in each image: ``(A v)_xy`` in pixels from the centre pixel."""
-    return torch.einsum("bij,bpj->bpi", rotation[:, :2], vertices.expand(len(rotation), -1, -1)) / pixel_size
+    return vertices @ (rotation[:, :2] / pixel_size).mT
 
 
 def project(

@@ -85,10 +85,11 @@ def _of_body(body: "Body", dtype: torch.dtype, more: int) -> tuple[Array, Array,
 
     Kept as long as the body.
     """
-    found = _kept.get(body.weights)
-    if found is None or found[-1].dtype != dtype:
+    kept = _kept.setdefault(body.weights, {})
+    if dtype not in kept:
         shares = pad(body.weights[:, 1:].T.to(dtype), (0, more + LANES)).contiguous().numpy()
-        found = _kept[body.weights] = *_groups(body.offsets.numpy(), len(body.weights) + more), shares
+        kept[dtype] = *_groups(body.offsets.numpy(), len(body.weights) + more), shares
+    found: tuple[Array, Array, Array] = kept[dtype]
     return found
 
 
