@@ -1,10 +1,12 @@
 """What the window shows of a stage that runs: in turns, drawn once each, that take their share of the time."""
 
+import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QProgressBar
+from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_flex3d.ui import upkeep
+from napari_flex3d.ui.scatter import LatentScatter
 from napari_flex3d.ui.upkeep import LONGEST, SHARE, Upkeep
 
 
@@ -62,32 +64,59 @@ def test_what_asks_for_no_turn_does_not_put_off_the_next_for_ever(clock, pace, q
         pace.begin()
         clock["at"] += 1.0
         pace.end()
-        qtbot.waitUntil(lambda: not (pace._after.isActive() or pace._drawn.isActive()), timeout=5000)
+        qtbot.waitUntil(lambda: not pace.is_gathering, timeout=5000)
     assert not _beats(pace)
     clock["at"] += LONGEST - 3.0
     assert _beats(pace)
 
 
-def test_a_widget_that_is_held_is_drawn_once(qtbot, pace):
-    bar = QProgressBar()
-    qtbot.addWidget(bar)
-    bar.show()
-    qtbot.waitExposed(bar)
-    qtbot.wait(50)
-    drawn = []
-
-    class Watch(QObject):
-        def eventFilter(self, watched, event):
-            if event.type() == QEvent.Type.Paint:
-                drawn.append(bar.value())
-            return False
-
-    watch = Watch()
-    bar.installEventFilter(watch)
-    pace.hold(bar)
+def test_all_that_a_turn_shows_is_drawn_together(qtbot, pace):
+    window = QWidget()
+    bars, label = [QProgressBar(), QProgressBar()], QLabel()
+    label.setWordWrap(True)
+    plot = LatentScatter()
+    column = QVBoxLayout(window)
+    for widget in (*bars, label, plot):
+        column.addWidget(widget)
+    qtbot.addWidget(window)
+    window.show()
+    qtbot.waitExposed(window)
+    qtbot.wait(100)
+    pace.watch(window)
+    drawn = Drawings(window)
+    pace.begin()
     for value in range(1, 10):  # each would be drawn at once
-        bar.setValue(value)
-    assert not drawn
-    qtbot.waitUntil(lambda: bool(drawn), timeout=5000)
-    assert drawn == [9]
-    assert bar.updatesEnabled()
+        for bar in bars:
+            bar.setValue(value)
+    label.setText("Words that change the layout. " * 8)
+    plot.show_latents(np.random.default_rng(0).normal(size=(500, 2)))  # pyqtgraph would have it drawn at once
+    assert not drawn.count
+    qtbot.waitUntil(lambda: drawn.count > 0, timeout=5000)
+    qtbot.wait(100)
+    assert drawn.count == 1
+    bars[0].setValue(20)  # without a turn, all is as ever
+    qtbot.waitUntil(lambda: drawn.count > 1, timeout=5000)
+
+
+def test_a_window_that_is_gone_is_not_drawn(qtbot, pace):
+    window = QProgressBar()
+    window.show()
+    qtbot.waitExposed(window)
+    pace.watch(window)
+    pace.begin()
+    window.setValue(50)
+    window.deleteLater()
+    qtbot.waitUntil(lambda: not pace.is_gathering, timeout=5000)
+
+
+class Drawings(QObject):
+    """Counts how often a window is drawn."""
+
+    def __init__(self, window):
+        super().__init__(window)
+        self.count = 0
+        window.installEventFilter(self)
+
+    def eventFilter(self, watched, event):
+        self.count += event.type() == QEvent.Type.Paint
+        return False

@@ -9,9 +9,11 @@ from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_flex3d.jobs import Job, read_job, read_metrics
+from napari_flex3d.ui.plot import Plot
 from napari_flex3d.ui.scatter import INK, LatentScatter
 from napari_flex3d.ui.session import Session
-from napari_flex3d.ui.tone import PLOT_GROUND, ToneLabel
+from napari_flex3d.ui.tone import ToneLabel
+from napari_flex3d.ui.unseen import WhenSeen
 
 HEIGHT, LOWEST = 170, 110
 """Of the strip, px: as it opens, and what it can be pressed to where the window is 768 high."""
@@ -55,7 +57,7 @@ class WholeAxis(pg.AxisItem):
         return list(dict.fromkeys(wide))
 
 
-class Curves(pg.PlotWidget):
+class Curves(Plot):
     """Curves that grow.
 
     Parameters
@@ -65,9 +67,7 @@ class Curves(pg.PlotWidget):
     """
 
     def __init__(self, bottom: str, left: str) -> None:
-        super().__init__(background=PLOT_GROUND)
-        self.setMenuEnabled(False)
-        self.getPlotItem().hideButtons()
+        super().__init__()
         self.showGrid(x=True, y=True, alpha=0.15)
         self.setAxisItems({"bottom": WholeAxis("bottom")})
         for side, title in (("bottom", bottom), ("left", left)):
@@ -122,6 +122,7 @@ class Monitor(QWidget):
         self.session = session
         self.folder: Path | None = None
         self._written = -1
+        self._model: Any = None  # one that is not shown yet
         self.loss = Curves("epoch", "loss")
         self.gain = Curves("epoch", "gain")
         self.motion = Curves("epoch", "motion (Å)")
@@ -148,7 +149,10 @@ class Monitor(QWidget):
         self._timer = QTimer(self)
         self._timer.setInterval(1000)
         self._timer.timeout.connect(lambda: None if session.is_running else session.try_to(self.redraw))
-        session.upkeep.beat.connect(lambda: session.try_to(self.redraw))
+        self._keep_up = WhenSeen(
+            self, lambda: session.try_to(self._catch_up), session, lambda: session.is_running
+        )
+        session.upkeep.beat.connect(self._keep_up.want)
         session.run_changed.connect(self._on_run)
         session.run_ended.connect(self._on_end)
         session.job_shown.connect(self._on_job)
@@ -180,13 +184,15 @@ class Monitor(QWidget):
         if size != self._written:
             self._written = size
             if self.session.is_running:
-                self.session.upkeep.hold(self)
+                self.session.upkeep.begin()
             columns = {name: np.array(values) for name, values in read_metrics(self.folder).items()}
             self.title.setText(f"{self.folder.name} · {self._state()}")
             if "epoch" in columns:
                 self._draw_training(columns)
             elif "objective" in columns:
                 self._draw_reconstruction(columns)
+            for plot in (self.loss, self.gain, self.motion):
+                plot.settle()
         elif not self.session.is_running and self._timer.isActive() and self._state() != "running":
             self.title.setText(f"{self.folder.name} · {self._state()}")
             self._timer.stop()
@@ -200,8 +206,8 @@ class Monitor(QWidget):
     def _draw_training(self, columns: dict[str, np.ndarray]) -> None:
         self.gain.show()
         self.motion.show()
-        self.loss.setLabel("bottom", "epoch")
-        self.loss.setLabel("left", "loss")
+        self.loss.name_axis("bottom", "epoch")
+        self.loss.name_axis("left", "loss")
         for plot, wanted in ((self.loss, LOSS), (self.motion, MOTION)):
             for column, (name, color, style) in wanted.items():
                 if column in columns:
@@ -216,8 +222,8 @@ class Monitor(QWidget):
         self.gain.hide()
         self.motion.hide()
         self.latents.hide()
-        self.loss.setLabel("bottom", "iteration")
-        self.loss.setLabel("left", "objective")
+        self.loss.name_axis("bottom", "iteration")
+        self.loss.name_axis("left", "objective")
         for rigid in (0, 1):
             for number, half in enumerate(np.unique(columns["half"])):
                 rows = (columns["half"] == half) & (columns["rigid"] == rigid)
@@ -248,12 +254,15 @@ class Monitor(QWidget):
             self.follow(self.session.model_job)
 
     def _on_model(self, model: Any) -> None:
-        self._show_latents(model.latents)
-        self.session.try_to(self.redraw)
+        self._model = model
+        self._keep_up.want()
 
-    def _show_latents(self, latents: np.ndarray) -> None:
-        """Density of the newest latents, while the training goes on; Explore shows the same, larger."""
-        self.latents.setVisible(self.session.is_running)
-        if self.session.is_running and len(latents):
-            self.session.upkeep.hold(self)
-            self.latents.show_latents(np.asarray(latents))
+    def _catch_up(self) -> None:
+        """Show the newest rows; while the training goes on, the density of the latents too: later Explore has it."""
+        model, self._model = self._model, None
+        if model is not None:
+            self.latents.setVisible(self.session.is_running)
+            if self.session.is_running and len(model.latents):
+                self.session.upkeep.begin()
+                self.latents.show_latents(np.asarray(model.latents))
+        self.redraw()

@@ -204,7 +204,6 @@ class StagePanel(QWidget):
     def _on_report(self, report: Progress) -> None:
         if not self.is_mine or self.session.run_folder is None:
             return
-        self.session.upkeep.hold(self.bar)  # it would be drawn at once
         self.bar.setRange(0, max(report.total, 1))
         self.bar.setValue(report.step)
         parts = [self.session.run_folder.name]

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QWidget
 from scipy.ndimage import gaussian_filter
 
 from napari_flex3d.ops.planes import binned
-from napari_flex3d.ui.tone import PLOT_GROUND
+from napari_flex3d.ui.plot import Plot
 
 BINS = 128
 LINE_BINS = 60
@@ -29,7 +29,7 @@ def smoothed(counts: np.ndarray) -> np.ndarray:
     return gaussian_filter(counts.astype(np.float32), width, mode="constant")
 
 
-class LatentScatter(pg.PlotWidget):
+class LatentScatter(Plot):
     """Density of the particles over one or two coordinates; a click moves the target there.
 
     Parameters
@@ -48,14 +48,12 @@ class LatentScatter(pg.PlotWidget):
     """The counts on show are new: another stretch of the plane is seen."""
 
     def __init__(self, parent: QWidget | None = None, view: pg.ViewBox | None = None) -> None:
-        super().__init__(parent, background=PLOT_GROUND, viewBox=view)
+        super().__init__(parent=parent, viewBox=view)
         self.points = np.zeros((0, 2), np.float32)
         self._values: np.ndarray | None = None
         self._limits = (0.0, 1.0)
         self._counts = np.zeros(0)
         self.setMinimumHeight(150)
-        self.setMenuEnabled(False)
-        self.getPlotItem().hideButtons()
         for side in ("left", "bottom"):
             self.getAxis(side).setPen(INK)
             self.getAxis(side).setTextPen(INK)
@@ -101,16 +99,19 @@ class LatentScatter(pg.PlotWidget):
             (self._line, True),
         ):
             item.setVisible(self.is_line == one)
-        self.setLabel("bottom", names[0])
-        self.setLabel("left", "particles" if self.is_line else names[1])
+        self.name_axis("bottom", names[0])
+        self.name_axis("left", "particles" if self.is_line else names[1])
         if self._values is not None and len(self._values) != len(self.points):
             self._values = None
         self.fit()
         self.bin()
+        self.settle()
         self._rebin.stop()  # which fitting has asked for
 
     def show_values(self, values: np.ndarray | None, limits: tuple[float, float] = (0.0, 1.0)) -> None:
         """Colour by the mean of these values (N) in every bin, or by the density again."""
+        if values is None and self._values is None:
+            return
         self._values = None if values is None else np.ascontiguousarray(values, np.float32)
         self._limits = limits
         self.bin()

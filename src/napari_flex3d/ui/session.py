@@ -164,6 +164,7 @@ class Session(QObject):
             window.destroyed.connect(self.end)
             window.installEventFilter(CloseQuestion(self, window))
             CanvasContext.keep(self.viewer, window)
+            self.upkeep.watch(window)
 
     def end(self) -> None:
         """Stop what runs, and forget the viewer."""

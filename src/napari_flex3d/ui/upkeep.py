@@ -2,7 +2,8 @@
 
 import time
 
-from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.compat import isalive
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QWidget
 
 SHARE = 0.02
@@ -12,6 +13,9 @@ SHARE = 0.02
 LONGEST = 15.0
 """Seconds from turn to turn at most, whatever was shown without asking for one: the curves of short epochs."""
 
+NESTED = 3
+"""Layouts, one in the other, that a sentence of a dock is in: each asks for the next when it has found its place."""
+
 LOOK = 100
 """Milliseconds between two looks whether the time for another turn has been earned."""
 
@@ -19,8 +23,8 @@ LOOK = 100
 class Upkeep(QObject):
     """Paces what the window shows of a stage that runs, by what showing has taken.
 
-    All that is shown in one turn is drawn at once: every drawing puts the whole window together anew, whatever has
-    changed in it, and a progress bar or a plot would each ask for one.
+    All that is shown in one turn is drawn at once. Every drawing puts the whole window together anew, whatever has
+    changed in it, and a progress bar or a plot would each ask for one at once.
 
     Parameters
     ----------
@@ -29,7 +33,7 @@ class Upkeep(QObject):
     """
 
     beat = Signal()
-    """There is time for a turn: whoever has something new shows it now, after a call of `begin` or `hold`."""
+    """There is time for a turn: whoever has something new shows it now, after a call of `begin`."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -37,11 +41,19 @@ class Upkeep(QObject):
         self._look = QTimer(self)
         self._look.setInterval(LOOK)
         self._look.timeout.connect(self.look)
-        self._held: list[QWidget] = []
-        self._after, self._drawn = QTimer(self), QTimer(self)  # Qt does all else before it comes to these
-        for timer, slot in ((self._after, self._release), (self._drawn, self.end)):
-            timer.setSingleShot(True)
-            timer.timeout.connect(slot)
+        self._waiting: list[QObject] = []
+        self._all_told = QTimer(self)  # Qt does all else before it comes to this
+        self._all_told.setSingleShot(True)
+        self._all_told.timeout.connect(self._draw)
+
+    @property
+    def is_gathering(self) -> bool:
+        """Whether a turn is under way that has not been drawn yet."""
+        return self._all_told.isActive()
+
+    def watch(self, window: QWidget) -> None:
+        """Draw this window in turns, while there are any."""
+        window.installEventFilter(self)
 
     def start(self) -> None:
         """Begin to look for time."""
@@ -51,9 +63,6 @@ class Upkeep(QObject):
     def stop(self) -> None:
         """There is nothing to show any more."""
         self._look.stop()
-        self._after.stop()
-        self._release()
-        self._drawn.stop()
 
     def look(self) -> None:
         """Give a turn, if there is time for one."""
@@ -63,23 +72,27 @@ class Upkeep(QObject):
             self.beat.emit()
 
     def begin(self) -> None:
-        """Count all from here until it is drawn; one turn is counted once, whoever takes part."""
-        if not (self._after.isActive() or self._drawn.isActive()):
+        """Count all from here until it is drawn, and draw it together; one turn is counted once, whoever takes part."""
+        if not self.is_gathering:
             self._before, self._begun = self._free, time.perf_counter()
-            self._after.start(0)
+            self._all_told.start(0)
 
-    def hold(self, widget: QWidget) -> None:
-        """Let a widget take part in this turn: it is drawn at its end, and not at every change."""
-        self.begin()
-        if widget not in self._held:
-            self._held.append(widget)
-            widget.setUpdatesEnabled(False)
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Let a drawing wait for the others of its turn."""
+        if event is None or event.type() != QEvent.Type.UpdateRequest or not self.is_gathering:
+            return False
+        if watched is not None and watched not in self._waiting:
+            self._waiting.append(watched)
+        return True
 
-    def _release(self) -> None:
-        held, self._held = self._held, []
-        for widget in held:
-            widget.setUpdatesEnabled(True)
-        self._drawn.start(0)
+    def _draw(self) -> None:
+        for _ in range(NESTED):
+            QCoreApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)
+        waiting, self._waiting = self._waiting, []
+        for window in waiting:
+            if isalive(window):
+                QCoreApplication.sendEvent(window, QEvent(QEvent.Type.UpdateRequest))
+        self.end()
 
     def end(self) -> None:
         """What was begun is on the screen, or a later part of it: wait until the time for it has been earned."""

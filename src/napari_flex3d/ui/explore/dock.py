@@ -26,6 +26,7 @@ from napari_flex3d.ui.panel import StagePanel
 from napari_flex3d.ui.preview import Preview
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.tone import Sentence
+from napari_flex3d.ui.unseen import WhenSeen
 
 
 class ExploreDock(Dock):
@@ -58,7 +59,7 @@ class ExploreDock(Dock):
         self._connect()
         self._bind_keys()
         if self.explorer.model is not None:
-            self._on_model(self.explorer.model)
+            self._on_model()
         else:
             self._say_what_is_missing()
 
@@ -98,7 +99,8 @@ class ExploreDock(Dock):
 
     def _connect(self) -> None:
         explorer = self.explorer
-        explorer.model_taken.connect(self._on_model)
+        self._keep_up = WhenSeen(self, self._on_model, self.session, lambda: explorer.is_watched)
+        explorer.model_taken.connect(self._keep_up.want)
         explorer.latent_changed.connect(self._on_latent)
         explorer.measured.connect(self._on_measured)
         explorer.path.changed.connect(self._offer_courses)
@@ -218,9 +220,10 @@ class ExploreDock(Dock):
         self.job_box.blockSignals(False)
         self._say_what_is_missing()
 
-    def _on_model(self, model: Any) -> None:
-        if self.session.is_running:
-            self.session.upkeep.hold(self)
+    def _on_model(self) -> None:
+        model = self.explorer.model
+        if model is None:
+            return
         self._make_sliders(model.latent_dims)
         for k, slider in enumerate(self.sliders):
             slider.show_particles(model.latents[:, k], *map(float, self.explorer.limits[k]))

@@ -63,6 +63,8 @@ class Explorer(QObject):
         self.live.measured.connect(self.measured)
         self._detail = Detail()
         self.is_stale = False
+        self.is_watched = False
+        """Whether the model is the next checkpoint of a training that goes on."""
         self.player = Player(self)
         self.player.moved.connect(self.go_to)
         self.player.playing_changed.connect(lambda on: None if on else self.settle())
@@ -103,7 +105,7 @@ class Explorer(QObject):
     def take(self, model: Any) -> None:
         """Show a model; the map of the next checkpoint of a training that runs is shown by `catch_up`."""
         is_next = self.model is not None and self._job == self.session.model_job
-        is_watched = is_next and self.session.is_followed
+        self.is_watched = is_next and self.session.is_followed
         self._job = self.session.model_job
         self.model, self.is_stale = model, True
         self.limits = np.percentile(model.latents, [1, 99], axis=0).T
@@ -119,13 +121,13 @@ class Explorer(QObject):
             self.whole = None
         self._counted = None
         self.player.here = self.latent
-        if not is_watched:
+        if not self.is_watched:
             self.catch_up()
         if not is_next and self.session.is_running and self.session.run_stage == "train":
             self.step_forward()  # the first map of a training that was started here
         self.model_taken.emit(model)
         self.latent_changed.emit(self.latent)
-        if not is_watched:
+        if not self.is_watched:
             self.settle()
 
     def catch_up(self) -> None:

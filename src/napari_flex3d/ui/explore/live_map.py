@@ -204,7 +204,7 @@ class LiveMap(QObject):
     def _on_frame(self, own: float, took: float) -> None:
         self.pace.note(self._kind, took)
         state = self._state()
-        if state is None:
+        if state is None or self._aside is not None:  # the numbers are those of the latent that one is at
             return
         _, subject, _, _, support = state
         text = (

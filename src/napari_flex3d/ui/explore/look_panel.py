@@ -17,6 +17,7 @@ from napari_flex3d.ui.explore.color_scale import ColorScale
 from napari_flex3d.ui.explore.explorer import Explorer, open_map
 from napari_flex3d.ui.explore.maps import offered_maps
 from napari_flex3d.ui.sliders import contour_range, new_slider, set_range
+from napari_flex3d.ui.unseen import WhenSeen
 
 OTHER = "Other file…"
 
@@ -94,7 +95,8 @@ class LookPanel(QWidget):
 
     def _connect(self) -> None:
         explorer = self.explorer
-        explorer.model_taken.connect(lambda _: self._on_model())
+        self._keep_up = WhenSeen(self, self._on_model, explorer.session, lambda: explorer.is_watched)
+        explorer.model_taken.connect(self._keep_up.want)
         explorer.subject_taken.connect(lambda _: self._on_subject())
         explorer.session.jobs_changed.connect(self._offer_maps)
         self.show_box.currentIndexChanged.connect(lambda _: explorer.set_shown(self.show_box.currentData()))

@@ -21,6 +21,7 @@ from napari_flex3d.ui.explore.plane import (
     linear_axes,
 )
 from napari_flex3d.ui.explore.scatter import ExploreScatter
+from napari_flex3d.ui.unseen import WhenSeen
 
 TOOLS = {
     "go": ("Go there", "Click or drag the target to move the map; drag elsewhere pans."),
@@ -114,7 +115,8 @@ class ScatterPanel(QWidget):
         scatter.binned.connect(lambda: self._shade_timer.start(SHADE_DELAY))
         scatter.box.outlined.connect(self._on_outline)
         scatter.box.traced.connect(self._on_trace)
-        explorer.model_taken.connect(self._on_model)
+        self._keep_up = WhenSeen(self, self._on_model, explorer.session, lambda: explorer.is_watched)
+        explorer.model_taken.connect(self._keep_up.want)
         explorer.latent_changed.connect(self._on_latent)
         explorer.settled.connect(self._on_settled)
         explorer.path.changed.connect(self._show_path)
@@ -173,7 +175,10 @@ class ScatterPanel(QWidget):
         self._show_path()
         self._show_selection()
 
-    def _on_model(self, model: Any) -> None:
+    def _on_model(self) -> None:
+        model = self.explorer.model
+        if model is None:
+            return
         names = [axis.name for axis in linear_axes(model.latents)]
         dims = model.latent_dims
         if [self.x_box.itemText(k) for k in range(len(names))] != names:
