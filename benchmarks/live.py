@@ -67,7 +67,7 @@ def open_dock(model: FlexModel, size: tuple[int, int]) -> tuple[Any, ExploreDock
     session = Session(viewer)
     dock = ExploreDock(session)
     viewer.window.add_dock_widget(dock, name="Explore")
-    session.model, session.model_grid = model, Grid(model.box_size, model.pixel_size)
+    session.shown.model, session.shown.grid = model, Grid(model.box_size, model.pixel_size)
     session.model_changed.emit(model)
     viewer.reset_view()
     settle(dock)

@@ -91,7 +91,7 @@ def _measure(docks: view.Docks, epochs: int) -> None:
             watched.extend([newest % 2 == 1] * (newest - len(watched)))
             preview.set_on(watched[-1])
             if watched[-1]:
-                session.follow()
+                session.shown.follow()
                 monitor.redraw()
 
     ticker, looker = QTimer(), QTimer()

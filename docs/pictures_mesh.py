@@ -113,7 +113,7 @@ def tour(studio: Studio, out: Path) -> None:
     studio.picture(out / "studio-watershed.png")
     design.roles, design.names = {1: "soft", 2: "soft"}, {1: "fixed comb", 2: "sliding comb"}
     studio.then(lambda: design.painting.replace(studio.combs()))
-    studio.then(bench.none_button.click)
+    studio.then(bench.joints.none_button.click)
     studio.picture(out / "studio-joints.png", scroll=10_000)
     bench.try_button.click()
     bench.trial.hold(2)

@@ -152,7 +152,7 @@ def test_curves_and_map_follow_a_training_that_runs(qtbot, session, train):
         assert "no checkpoint yet" in explore.state.text()
         qtbot.waitUntil(lambda: SURFACE in session.viewer.layers, timeout=LONG)
         assert session.is_running  # the map is there before the training is over
-        assert session.is_followed
+        assert session.shown.is_followed
         assert session.viewer.layers[SURFACE].visible  # in front of what was shown before
         explore.sliders[0].setValue(0.5)
     qtbot.waitUntil(lambda: len(taken) > 1 and session.model is taken[-1], timeout=LONG)

@@ -1,8 +1,15 @@
-"""A control that is off says why, under the mouse."""
+"""What a control does stands under the mouse, and why where it is off."""
 
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
 WORDS = "what it does"
+
+
+def tipped_button(text: str, tip: str) -> QPushButton:
+    """Make a button that says under the mouse what it does."""
+    button = QPushButton(text)
+    button.setToolTip(f"<qt>{tip}</qt>")
+    return button
 
 
 def allow(widget: QWidget, on: bool, reason: str) -> None:

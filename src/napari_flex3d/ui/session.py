@@ -13,7 +13,6 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_flex3d.io.errors import InputError, sentence_of
-from napari_flex3d.io.mrc import read_map
 from napari_flex3d.jobs import Job, input_of, read_job
 from napari_flex3d.params import Params
 from napari_flex3d.progress import Progress
@@ -23,7 +22,8 @@ from napari_flex3d.ui.canvas_context import CanvasContext
 from napari_flex3d.ui.closing import CloseQuestion
 from napari_flex3d.ui.grid import Grid
 from napari_flex3d.ui.keys import Key, Keys
-from napari_flex3d.ui.layers import FILE_KEY, JOB_KEY, grid_of
+from napari_flex3d.ui.layers import FILE_KEY, JOB_KEY
+from napari_flex3d.ui.model_on_show import ModelOnShow
 from napari_flex3d.ui.process import FollowedRun, launch
 from napari_flex3d.ui.project import Entry, Project
 from napari_flex3d.ui.run import StageRun
@@ -35,9 +35,6 @@ from napari_flex3d.ui.wording import in_window
 ORDER = tuple(stage.name for stage in STAGES)
 KINDS = {".star": "particles", ".cs": "particles", ".seg": "segments"}
 """Parameter that a file goes into, by its ending; all others are maps."""
-
-FOLLOW_INTERVAL = 1000
-"""Milliseconds between two looks at a job that runs elsewhere."""
 
 
 class Session(QObject):
@@ -89,19 +86,13 @@ class Session(QObject):
         self.run_stage = ""
         self.run_folder: Path | None = None
         self.current: dict[str, Path] = {}
-        self.model: Any = None
-        self.model_grid: Grid | None = None
-        self.model_job: Path | None = None
         self.is_ready = False
         self._loading = False
-        self._checkpoint = ""
-        self._wanted = 0
         self._windows: set[int] = set()
-        self._timer = QTimer(self)
-        self._timer.setInterval(FOLLOW_INTERVAL)
-        self._timer.timeout.connect(self.follow)
+        self.shown = ModelOnShow(self)
+        self.shown.changed.connect(self.model_changed)
         self.upkeep = Upkeep(self)
-        self.upkeep.beat.connect(self._report)
+        self.upkeep.beat.connect(self.report)
         self._newest: Progress | None = None
         self.files: dict[str, Path] = {}
         self.keys = Keys(viewer, self)
@@ -170,7 +161,6 @@ class Session(QObject):
         """Stop what runs, and forget the viewer."""
         if self.viewer is None:
             return
-        self._timer.stop()
         self.upkeep.stop()
         if isinstance(self.run, FollowedRun):
             self.run.release()
@@ -179,7 +169,8 @@ class Session(QObject):
         self.ending.emit()
         self.keys.release()
         self.viewer.layers.events.inserted.disconnect(self._on_layer)
-        self.model = self.viewer = None
+        self.shown.close()
+        self.viewer = None
         atexit.unregister(self.end)
         for key in [key for key, session in _sessions.items() if session is self]:
             del _sessions[key]
@@ -237,7 +228,7 @@ class Session(QObject):
         self._adopt(job.folder)
         self.jobs_changed.emit()
         if "train" in self.current and job.stage in ("train", "generate", "reconstruct"):
-            self.open_model(self.current["train"])
+            self.shown.open(self.current["train"])
         if job.state == "running" and not self.is_running:
             self._take(FollowedRun(job.folder, None, self), job.stage, job.folder)
         self.job_shown.emit(job)
@@ -344,7 +335,7 @@ class Session(QObject):
         run.start()
         self.upkeep.start()
         if stage == "train":
-            self.open_model(folder)
+            self.shown.open(folder)
         self.run_changed.emit()
 
     def stop(self) -> None:
@@ -356,7 +347,7 @@ class Session(QObject):
     def _on_report(self, report: Progress) -> None:
         self._newest = report
 
-    def _report(self) -> None:
+    def report(self) -> None:
         """Tell the docks how far the stage is, if there is news."""
         report, self._newest = self._newest, None
         if report is not None:
@@ -364,86 +355,34 @@ class Session(QObject):
             self.reported.emit(report)
 
     def _on_ended(self, outcome: str, result: Any) -> None:
-        self._report()
+        self.report()
         self.upkeep.stop()
         folder = self.run_folder
         if folder is not None and (folder / "job.json").is_file():
             if outcome == "done" or (folder / "latest").is_file():
                 self._adopt(folder)
             self._project.add(folder)
-        self.follow()
+        self.shown.follow()
         self.jobs_changed.emit()
         self.run_changed.emit()
         self.run_ended.emit(self.run_stage, outcome, result)
 
     # -- the model on show -------------------------------------------------------------------------
 
-    def open_model(self, train_job: Path) -> None:
-        """Load the newest checkpoint of a training, and follow it for as long as it runs."""
-        if train_job != self.model_job:
-            self.model, self._checkpoint = None, ""
-        self.model_job = train_job
-        self.follow()
-
-    def follow(self) -> None:
-        """Load the model again if the training has written another checkpoint."""
-        job = self.model_job
-        if job is None:
-            return
-        latest = job / "latest"
-        newest = latest.read_text().strip() if latest.is_file() else ""
-        if newest and newest != self._checkpoint:
-            self._checkpoint = newest
-            self._load(job / newest)
-        self._timer.start() if self.is_followed else self._timer.stop()
+    @property
+    def model(self) -> Any:
+        """The `FlexModel` on show; None until one is loaded."""
+        return self.shown.model
 
     @property
-    def is_followed(self) -> bool:
-        """Whether the training of the model on show still runs, here or elsewhere."""
-        if self.is_running and self.run_folder == self.model_job:
-            return True
-        try:
-            return self.model_job is not None and read_job(self.model_job).state == "running"
-        except InputError:
-            return False
+    def model_grid(self) -> Grid | None:
+        """Where its box lies."""
+        return self.shown.grid
 
-    def _load(self, checkpoint: Path) -> None:
-        self._wanted += 1
-        wanted = self._wanted
-        before = None if self.model is None else (self.model, self.model_grid)
-        worker: Any = create_worker(load, checkpoint, before, _start_thread=False, _ignore_errors=True)
-        worker.returned.connect(lambda loaded: self._on_model(wanted, *loaded))
-        worker.errored.connect(lambda error: self.said.emit(sentence_of(error)))
-        worker.start()
-
-    def _on_model(self, wanted: int, model: Any, grid: Grid) -> None:
-        if wanted == self._wanted and self.viewer is not None:  # else overtaken, or the window is gone
-            if self.is_running and self.model is not None:
-                self.upkeep.begin()  # the first one is not counted: OpenGL compiles its shaders
-                self._report()
-            self.model, self.model_grid = model, grid
-            self.model_changed.emit(model)
-            if self.is_running:
-                self.upkeep.look()  # its map in the same turn, if there is time
-
-
-def load(checkpoint: Path, before: tuple[Any, Grid] | None = None) -> tuple[Any, Grid]:
-    """Load a model, and where its box lies; the first call loads torch, so it belongs in a thread.
-
-    What an earlier checkpoint of the same training, ``before``, has in common with it is taken from there: what was
-    made from that still holds.
-    """
-    from napari_flex3d.model import load_model
-
-    model = load_model(checkpoint)
-    if before is not None:
-        return model.with_parts_of(before[0]), before[1]
-    try:
-        prep = input_of(input_of(checkpoint.parent, "mesh"), "prep")
-        whole = grid_of(read_map(prep / "map_train.mrc"))
-    except InputError:  # a checkpoint that was copied without the jobs that it came from
-        whole = Grid(model.box_size, model.pixel_size)
-    return model, whole.same_centre(model.box_size, model.pixel_size)
+    @property
+    def model_job(self) -> Path | None:
+        """The training that it comes from, which may have no checkpoint yet."""
+        return self.shown.job
 
 
 _sessions: dict[int, Session] = {}

@@ -202,7 +202,7 @@ def test_segments_are_joined_and_parted_by_clicks(qtbot, dock):
     click(bench.slices_button)
     draft = drafted(qtbot, dock, lambda: halves(dock), 2)
     assert draft.built.mesh.components().max() == 0  # all that touch are joined
-    graph = bench.graph
+    graph = bench.joints.graph
     assert graph.joints.joined == {(1, 2)}
     middle = (graph.place_of(1) + graph.place_of(2)) / 2
 
@@ -210,7 +210,7 @@ def test_segments_are_joined_and_parted_by_clicks(qtbot, dock):
         QTest.mouseClick(graph, Qt.MouseButton.LeftButton, pos=middle.toPoint())
 
     draft = drafted(qtbot, dock, on_line, 2)
-    assert bench.text.text() == "none"
+    assert bench.joints.text.text() == "none"
     assert draft.built.mesh.components().max() == 1
     assert graph.joints.joined == set()
     assert "they may slide or part" in bench.advice.text()
@@ -221,7 +221,7 @@ def test_segments_are_joined_and_parted_by_clicks(qtbot, dock):
             QTest.mouseClick(graph, Qt.MouseButton.LeftButton, pos=graph.place_of(segment).toPoint())
 
     draft = drafted(qtbot, dock, circle_by_circle, 2)
-    assert bench.text.text() in ("1>2", "2>1")
+    assert bench.joints.text.text() in ("1>2", "2>1")
     assert draft.built.mesh.components().max() == 0
 
 
@@ -245,13 +245,13 @@ def test_a_list_that_is_no_tree_is_refused_with_its_pair(qtbot, dock):
     click(bench.slices_button)
     drafted(qtbot, dock, lambda: halves(dock), 2)
     for text, why in (("1>2, 2>1", '"2>1": 1 is the root'), ("1>7", '"1>7": 7 is not in')):
-        bench.text.setText(text)
+        bench.joints.text.setText(text)
         with qtbot.waitSignal(dock.design.refused, timeout=LONG):
-            bench.text.editingFinished.emit()
-        assert why in bench.problem.text()
-    bench.text.setText("1>2")
-    drafted(qtbot, dock, bench.text.editingFinished.emit, 2)
-    assert bench.problem.text() == ""
+            bench.joints.text.editingFinished.emit()
+        assert why in bench.joints.problem.text()
+    bench.joints.text.setText("1>2")
+    drafted(qtbot, dock, bench.joints.text.editingFinished.emit, 2)
+    assert bench.joints.problem.text() == ""
 
 
 def test_a_painted_design_is_built_and_edited_again(qtbot, dock):
@@ -263,7 +263,7 @@ def test_a_painted_design_is_built_and_edited_again(qtbot, dock):
     box.setCurrentText("rigid")
     draft = drafted(qtbot, dock, lambda: box.activated.emit(1), 2)
     assert (draft.built.mesh.rigidity[draft.built.mesh.segment == 2] == 20).all()
-    drafted(qtbot, dock, lambda: click(bench.none_button), 2)
+    drafted(qtbot, dock, lambda: click(bench.joints.none_button), 2)
     with qtbot.waitSignal(session.run_ended, timeout=LONG) as ended:
         click(dock.panel.start_button)
     assert ended.args[1] == "done", ended.args[2]
@@ -308,7 +308,7 @@ def test_whatever_is_painted_leaves_a_mesh_or_a_sentence(qtbot, dock, what):
     if what == "outside":
         with qtbot.waitSignal(dock.design.refused, timeout=LONG):
             dock.design.painting.replace(labels)
-        assert "no voxel inside the mask" in dock.bench.problem.text()
+        assert "no voxel inside the mask" in dock.bench.joints.problem.text()
         return
     draft = drafted(qtbot, dock, lambda: dock.design.painting.replace(labels))
     assert len(draft.facts) == 1
@@ -320,7 +320,7 @@ def test_a_dragged_segment_takes_mesh_and_map_along(qtbot, dock):
     bench, viewer = dock.bench, dock.session.viewer
     click(bench.slices_button)
     drafted(qtbot, dock, lambda: halves(dock), 2)
-    drafted(qtbot, dock, lambda: click(bench.none_button), 2)
+    drafted(qtbot, dock, lambda: click(bench.joints.none_button), 2)
     click(bench.try_button)
     assert viewer.dims.ndisplay == 3
     trial = bench.trial
@@ -343,7 +343,7 @@ def test_a_segment_is_dragged_with_the_mouse(qtbot, dock):
     bench, viewer = dock.bench, dock.session.viewer
     click(bench.solid_button)
     drafted(qtbot, dock, lambda: halves(dock), 2)
-    drafted(qtbot, dock, lambda: click(bench.none_button), 2)
+    drafted(qtbot, dock, lambda: click(bench.joints.none_button), 2)
     click(bench.try_button)
     QApplication.processEvents()
     assert len(np.unique(dock.design.painting.surface.vertex_values)) >= 2  # the map has the colours of both
@@ -384,7 +384,7 @@ def test_the_design_is_written_for_other_programs(qtbot, dock, tmp_path):
     click(bench.slices_button)
     assert not bench.export_button.isEnabled()
     drafted(qtbot, dock, lambda: halves(dock), 2)
-    drafted(qtbot, dock, lambda: click(bench.suggest_button), 2)
+    drafted(qtbot, dock, lambda: click(bench.joints.suggest_button), 2)
     for kind, names in (
         ("cryosparc", {"cryosparc_mesh.pkl", "cryosparc_segments.mrc"}),
         ("chimerax", {"mesh.bild", "mesh.cxc", "chimerax_segments.mrc"}),

@@ -56,7 +56,7 @@ def painted(qtbot, session, made):
         with painting.stroke():
             for atom in comb[:: len(comb) // DABS]:
                 painting.dab(np.rint(painting.grid.indices(atom)).astype(int))
-    QTest.mouseClick(bench.none_button, Qt.MouseButton.LeftButton)
+    QTest.mouseClick(bench.joints.none_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: design.is_settled and len(design.draft.facts) == 2, timeout=LONG)
     assert "they may slide or part" in bench.advice.text()
     return whole, built(qtbot, session, dock.panel)

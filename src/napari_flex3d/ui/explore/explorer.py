@@ -105,7 +105,7 @@ class Explorer(QObject):
     def take(self, model: Any) -> None:
         """Show a model; the map of the next checkpoint of a training that runs is shown by `catch_up`."""
         is_next = self.model is not None and self._job == self.session.model_job
-        self.is_watched = is_next and self.session.is_followed
+        self.is_watched = is_next and self.session.shown.is_followed
         self._job = self.session.model_job
         self.model, self.is_stale = model, True
         self.limits = np.percentile(model.latents, [1, 99], axis=0).T
@@ -136,7 +136,7 @@ class Explorer(QObject):
             return
         self.is_stale = False
         most = self.live.surface.most = self._detail.begin(
-            self.whole is not None and self.session.is_followed
+            self.whole is not None and self.session.shown.is_followed
         )
         if self.whole is None or (self.whole.path is None and self.whole.density is not self.model.canonical):
             is_first, self.whole = self.whole is None, self._canonical()

@@ -1,9 +1,8 @@
 """The mesh as it is being designed: segments, their names and roles, their joints; and the draft made of them."""
 
 import re
-import warnings
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,27 +15,19 @@ from napari_flex3d.io.segments import Segments
 from napari_flex3d.mesh import MeshParams
 from napari_flex3d.mesh.build import suggested
 from napari_flex3d.mesh.connections import parse_connections, toggled, write_connections
-from napari_flex3d.mesh.draft import Draft, Ground, draft
-from napari_flex3d.mesh.labels import comovement_in_words, segments_of, write_names
+from napari_flex3d.mesh.draft import Draft, Ground
+from napari_flex3d.mesh.labels import write_names
 from napari_flex3d.mesh.weights import parse_segments
 from napari_flex3d.ui.isosurface import default_contour
 from napari_flex3d.ui.layers import grid_of
 from napari_flex3d.ui.run import Mailbox
+from napari_flex3d.ui.studio.asked import Asked, draft_of, proposal_of
 from napari_flex3d.ui.studio.brush import surface_brush
 from napari_flex3d.ui.studio.painting import Painting
 
 Role = Literal["soft", "rigid", "ignored"]
 PAUSE = 250
 """Milliseconds after a stroke before the mesh follows."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a draft is made of: a copy, so that painting goes on meanwhile."""
-
-    ground: Ground
-    params: MeshParams
-    segments: Segments | None
 
 
 class Design(QObject):
@@ -242,7 +233,7 @@ class Design(QObject):
         if self.painting is None or self.params is None:
             return
         if self._drafts is None:
-            self._drafts = Mailbox(_draft, self)
+            self._drafts = Mailbox(draft_of, self)
             self._drafts.answered.connect(self._on_draft)
         plain: dict[str, Any] = {"segments": None, "propose": "none", "train": None, "segment_names": ""}
         values = {k: v for k, v in self.stage_values().items() if k != "segment_names"}
@@ -280,7 +271,7 @@ class Design(QObject):
         if self.painting is None or self.params is None:
             return
         if self._proposals is None:
-            self._proposals = Mailbox(_segments, self)
+            self._proposals = Mailbox(proposal_of, self)
             self._proposals.answered.connect(self._on_segments)
             self._proposals.failed.connect(lambda error: self.proposed.emit(str(error)))
         plain: dict[str, Any] = {"segments": None, "propose": "none", "train": None, "mesh": None}
@@ -307,20 +298,3 @@ class Design(QObject):
         self.painting.replace(labels.astype(np.uint16))
         self.selected = min(self.ids, default=1)
         self.touch()
-
-
-def _draft(asked: Asked) -> tuple[Asked, Draft | Exception]:
-    try:
-        return asked, draft(asked.ground, asked.params, asked.segments)
-    except Exception as error:
-        return asked, error
-
-
-def _segments(asked: Asked) -> tuple[Asked, Segments, list[str]]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found, told = segments_of(asked.params, asked.ground)
-    if found is None or not found.ids:
-        raise InputError("There are no segments in it.")
-    said = [comovement_in_words(told["comovement"]) + "."] if "comovement" in told else []
-    return asked, found, said + [str(w.message) for w in caught]

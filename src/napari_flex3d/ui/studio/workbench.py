@@ -10,19 +10,17 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_flex3d.mesh.draft import Draft
 from napari_flex3d.mesh.quality import free_to_slide
-from napari_flex3d.ui.reasons import allow
+from napari_flex3d.ui.reasons import allow, tipped_button
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.sliders import contour_range, new_slider, set_range
 from napari_flex3d.ui.studio.exports import NO_DRAFT, ExportButton
-from napari_flex3d.ui.studio.graph import ConnectionGraph, Joints
+from napari_flex3d.ui.studio.joints import JointsBox
 from napari_flex3d.ui.studio.painting import BRUSH
 from napari_flex3d.ui.studio.preview import MeshPreview
 from napari_flex3d.ui.studio.sources import SourceBox
@@ -68,11 +66,13 @@ class Workbench(QWidget):
     def _build_brush(self) -> None:
         self._head("Segments")
         grid = QGridLayout()
-        self.slices_button = _button("Paint in slices", HINT)
-        self.solid_button = _button("Paint in 3-D", HINT)
-        self.new_button = _button("New segment", "Begin another segment; the brush has its colour.")
-        self.erase_button = _button("Erase", "The brush rubs out.")
-        self.undo_button = _button("Undo", "Take the last stroke or proposal back. Ctrl-Z over the canvas.")
+        self.slices_button = tipped_button("Paint in slices", HINT)
+        self.solid_button = tipped_button("Paint in 3-D", HINT)
+        self.new_button = tipped_button("New segment", "Begin another segment; the brush has its colour.")
+        self.erase_button = tipped_button("Erase", "The brush rubs out.")
+        self.undo_button = tipped_button(
+            "Undo", "Take the last stroke or proposal back. Ctrl-Z over the canvas."
+        )
         for place, button in enumerate((self.slices_button, self.solid_button)):
             grid.addWidget(button, 0, 3 * place, 1, 3)
         for place, button in enumerate((self.new_button, self.erase_button, self.undo_button)):
@@ -100,29 +100,13 @@ class Workbench(QWidget):
         self._column.addWidget(self.sentence)
         self.table = SegmentTable(self.design)
         self._column.addWidget(self.table)
-        self.remove_button = _button("Remove segment", "Rub the chosen segment out.")
+        self.remove_button = tipped_button("Remove segment", "Rub the chosen segment out.")
         self._column.addWidget(self.remove_button, 0, Qt.AlignmentFlag.AlignLeft)
 
     def _build_joints(self) -> None:
         self._head("Connections")
-        self.graph = ConnectionGraph()
-        self._column.addWidget(self.graph)
-        self.text = QLineEdit()
-        self.text.setPlaceholderText("all that touch are joined")
-        self.text.setToolTip(
-            "<qt>A tree from its root, as CryoSPARC's fuse list: 0>1, 0>2, 2>3. Empty: all that touch are joined. "
-            "none: nothing is.</qt>"
-        )
-        self.suggest_button = _button("Suggest", "A tree that joins what touches, along the widest borders.")
-        self.none_button = _button("None", "Nothing is joined: all segments may slide and part.")
-        row = QHBoxLayout()
-        row.addWidget(self.text, 1)
-        row.addWidget(self.suggest_button)
-        row.addWidget(self.none_button)
-        self._column.addLayout(row)
-        self.problem = Sentence()
-        self.problem.say("")
-        self._column.addWidget(self.problem)
+        self.joints = JointsBox(self.design)
+        self._column.addWidget(self.joints)
 
     def _build_preview(self) -> None:
         self._head("Mesh")
@@ -135,7 +119,7 @@ class Workbench(QWidget):
         self.color_box.setToolTip(
             "What the colours of the edges mean; rigidity from soft (orange) to stiff (blue)."
         )
-        self.try_button = _button(
+        self.try_button = tipped_button(
             "Try the motion",
             "Drag a segment in 3-D, with Control turn it: what it is joined to follows. Nothing is trained.",
         )
@@ -167,18 +151,11 @@ class Workbench(QWidget):
         self.brush_slider.valueChanged.connect(self._on_brush)
         self.contour_slider.valueChanged.connect(self._on_contour)
         self.sources.wanted.connect(self._on_source)
-        self.graph.toggled.connect(design.toggle)
-        self.graph.picked.connect(lambda segment: setattr(design, "selected", segment))
-        self.text.editingFinished.connect(lambda: design.connect_segments(self.text.text().strip()))
-        self.suggest_button.clicked.connect(design.suggest)
-        self.none_button.clicked.connect(lambda: design.connect_segments("none"))
         self.preview_check.toggled.connect(self.preview.set_on)
         self.color_box.currentTextChanged.connect(self.preview.set_colored)
         self.try_button.toggled.connect(self._on_try)
         design.opened.connect(self._on_opened)
-        design.changed.connect(self._on_changed)
         design.drafted.connect(self._on_draft)
-        design.refused.connect(lambda text: self.problem.say(self._worded(text), bad=True))
         design.proposed.connect(self.say)
         self.session.ending.connect(self._stop_trial)
 
@@ -243,17 +220,13 @@ class Workbench(QWidget):
         allow(self.try_button, self.design.draft is not None, NO_DRAFT)
         if painting is None:
             self.preview.close()
-            self.graph.show_joints(Joints())
+            self.joints.clear()
             return
         set_range(self.contour_slider, *contour_range(painting.ground.density.data))
         self.contour_slider.blockSignals(True)
         self.contour_slider.setValue(painting.contour)
         self.contour_slider.blockSignals(False)
         painting.brush = self.brush_slider.value()
-
-    def _on_changed(self) -> None:
-        if not self.text.hasFocus() or not self.text.isModified():
-            self.text.setText(self.design.connections)
 
     def _on_draft(self, draft: Draft) -> None:
         painting = self.design.painting
@@ -262,10 +235,8 @@ class Workbench(QWidget):
         is_tried = self.trial is not None
         self._stop_trial()
         allow(self.try_button, True, NO_DRAFT)
-        self.problem.say("")
         mesh = draft.built.mesh
         self.preview.show(draft, painting.grid)
-        self.graph.show_joints(Joints.of(draft))
         parts = int(mesh.components().max()) + 1
         self.measure.say(
             f"{len(mesh.vertices):,} vertices, {len(mesh.cells):,} cells, "
@@ -301,9 +272,3 @@ class Workbench(QWidget):
             trial, self.trial = self.trial, None
             trial.close()
         self.try_button.setChecked(False)
-
-
-def _button(text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(f"<qt>{tip}</qt>")
-    return button
