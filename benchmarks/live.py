@@ -12,6 +12,8 @@ widget into a picture.
 Times are medians and the best; compare ratios, the machine may do other work.
 """
 
+import napari_flex3d  # isort: skip # noqa: F401 (before torch: it says how torch's threads wait)
+
 import argparse
 import os
 import time

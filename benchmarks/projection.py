@@ -11,6 +11,8 @@ The second table holds the kernel's steps against what one core could do at most
 `docs/performance.md`) at the rates that `peaks.py` measures.
 """
 
+import napari_flex3d  # isort: skip # noqa: F401 (before torch: it says how torch's threads wait)
+
 import argparse
 import itertools
 import os

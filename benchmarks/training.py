@@ -23,6 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import napari_flex3d  # noqa: F401 (before torch: it says how torch's threads wait)
+
 EPOCHS = 16
 EARLY = EPOCHS // 3
 SHOWN = (0, 1, 2, 3, 4, 8)

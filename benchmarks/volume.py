@@ -15,6 +15,8 @@ known: what is left is the error of the method, relative L2. Times are medians: 
 threads, which other work on the machine stretches less.
 """
 
+import napari_flex3d  # isort: skip # noqa: F401 (before torch: it says how torch's threads wait)
+
 import argparse
 import os
 import time

@@ -37,6 +37,17 @@ def test_importing_the_package_loads_neither_torch_nor_qt():
     assert python(code) == "[]"
 
 
+@pytest.mark.parametrize(
+    ("given", "held"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "")]
+)
+def test_torchs_threads_do_not_wait_at_work_for_long_unless_the_user_says_so(monkeypatch, given, held):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert python("import os, napari_flex3d; print(os.environ.get('GOMP_SPINCOUNT', ''))") == held
+
+
 def test_public_names_are_there():
     for name in napari_flex3d.__all__:
         assert getattr(napari_flex3d, name).__doc__

@@ -1,6 +1,7 @@
 """Find how a protein moves from cryo-EM particles, and explore the motion by hand in napari."""
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from napari_flex3d.reconstruct import ReconstructParams
     from napari_flex3d.stages import build_mesh, generate_series, prepare, reconstruct_maps, train_model
     from napari_flex3d.train import TrainParams
+
+if "OMP_WAIT_POLICY" not in os.environ:
+    # Before torch is loaded: how long its threads wait at work for more of it. By themselves they do so for many
+    # milliseconds, on the cores that the kernels and the window want (docs/decisions.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
 
