@@ -52,4 +52,5 @@ class WhenSeen(QObject):
 
 def is_behind(widget: QWidget) -> bool:
     """Whether nothing of a widget is seen in its window: behind another dock in its tabs, or scrolled away."""
-    return widget.window().isVisible() and widget.visibleRegion().isEmpty()
+    window = widget.window()
+    return window is not None and window.isVisible() and widget.visibleRegion().isEmpty()

@@ -90,7 +90,7 @@ class Upkeep(QObject):
             QCoreApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)
         waiting, self._waiting = self._waiting, []
         for window in waiting:
-            if isalive(window):
+            if isalive(window):  # type: ignore[no-untyped-call]
                 QCoreApplication.sendEvent(window, QEvent(QEvent.Type.UpdateRequest))
         self.end()
 
