@@ -26,7 +26,7 @@ from napari_flex3d.stages import Stage
 from napari_flex3d.ui import view
 
 REPORTS = 10
-"""A second, as many as the window listens to."""
+"""A second, more than the window listens to."""
 
 
 class Replay(Stage):

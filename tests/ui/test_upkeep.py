@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_flex3d.ui import upkeep
 from napari_flex3d.ui.scatter import LatentScatter
-from napari_flex3d.ui.upkeep import LONGEST, SHARE, Upkeep
+from napari_flex3d.ui.upkeep import LONGEST, NEWS_SHARE, SHARE, Upkeep
 
 
 @pytest.fixture
@@ -68,6 +68,32 @@ def test_what_asks_for_no_turn_does_not_put_off_the_next_for_ever(clock, pace, q
     assert not _beats(pace)
     clock["at"] += LONGEST - 3.0
     assert _beats(pace)
+
+
+def test_a_checkpoint_waits_for_other_checkpoints_only(clock, pace, monkeypatch):
+    monkeypatch.setattr(upkeep.time, "thread_time", lambda: clock["at"])
+    for _ in range(5):  # frames, of all the time that there is
+        pace.begin()
+        clock["at"] += 0.1
+        pace.end()
+        pace._all_told.stop()
+    seen = []
+    pace.beat.connect(lambda: seen.append(1))
+    pace.look()  # the first of all
+    pace.look()
+    pace.look(news=True)
+    assert len(seen) == 2
+    pace.begin(news=True)
+    clock["at"] += 0.12
+    pace.end()
+    clock["at"] += 0.12 / NEWS_SHARE - 0.12 - 0.1
+    pace.look(news=True)
+    assert len(seen) == 2
+    clock["at"] += 0.2
+    pace.look(news=True)
+    assert len(seen) == 3
+    pace.look()  # a frame has to wait for more
+    assert len(seen) == 3
 
 
 def test_all_that_a_turn_shows_is_drawn_together(qtbot, pace):

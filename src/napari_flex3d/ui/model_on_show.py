@@ -87,12 +87,12 @@ class ModelOnShow(QObject):
         if wanted != self._wanted or self._session.viewer is None:
             return  # overtaken, or the window is gone
         if self._session.is_running and self.model is not None:
-            self._session.upkeep.begin()  # the first one is not counted: OpenGL compiles its shaders
+            self._session.upkeep.begin(news=True)  # the first one is not counted: OpenGL compiles its shaders
             self._session.report()
         self.model, self.grid = model, grid
         self.changed.emit(model)
         if self._session.is_running:
-            self._session.upkeep.look()  # its map in the same turn, if there is time
+            self._session.upkeep.look(news=True)  # its map in the same turn, if there is time
 
 
 def load(checkpoint: Path, before: tuple[Any, Grid] | None = None) -> tuple[Any, Grid]:

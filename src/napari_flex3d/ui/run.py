@@ -30,7 +30,7 @@ class StageRun(QObject):
     """
 
     reported = Signal(object)
-    """The newest `Progress`, at most ten a second, in the window's thread."""
+    """The newest `Progress`, at most four a second, in the window's thread."""
     ended = Signal(str, object)
     """How it ended, and its result (done), None (stopped) or the exception (failed); exactly once."""
 
@@ -44,7 +44,7 @@ class StageRun(QObject):
         self._shown: Progress | None = None
         self._outcome: tuple[Outcome, Any] = ("stopped", None)
         self._timer = QTimer(self)
-        self._timer.setInterval(100)
+        self._timer.setInterval(250)
         self._timer.timeout.connect(self._show)
         self._worker: Any = create_worker(self._work, _start_thread=False, _ignore_errors=True)
         self._worker.finished.connect(self._finish)

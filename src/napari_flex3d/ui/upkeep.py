@@ -6,9 +6,11 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QWidget
 
-SHARE = 0.02
-"""Of the clock's time. Where the processor draws, it works on two cores and takes half as much again
-(docs/measurements.md)."""
+SHARE, NEWS_SHARE = 0.02, 0.03
+"""Of the clock's time: what all turns may take, and those that show a checkpoint, which wait for no others."""
+
+DRAWING = 2.0
+"""What showing takes, drawing by the processor included, over what this thread does for it (docs/measurements.md)."""
 
 LONGEST = 15.0
 """Seconds from turn to turn at most, whatever was shown without asking for one: the curves of short epochs."""
@@ -16,7 +18,7 @@ LONGEST = 15.0
 NESTED = 3
 """Layouts, one in the other, that a sentence of a dock is in: each asks for the next when it has found its place."""
 
-LOOK = 100
+LOOK = 250
 """Milliseconds between two looks whether the time for another turn has been earned."""
 
 
@@ -37,14 +39,17 @@ class Upkeep(QObject):
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._before = self._begun = self._free = self._beaten = 0.0
+        self._before = self._free = (0.0, 0.0)  # when the next turn is due, and the next checkpoint
+        self._begun = self._own = self._beaten = 0.0
+        self._is_news = False
         self._look = QTimer(self)
         self._look.setInterval(LOOK)
-        self._look.timeout.connect(self.look)
+        self._look.timeout.connect(lambda: self.look())
         self._waiting: list[QObject] = []
+        self._rounds = 0
         self._all_told = QTimer(self)  # Qt does all else before it comes to this
         self._all_told.setSingleShot(True)
-        self._all_told.timeout.connect(self._draw)
+        self._all_told.timeout.connect(self._on_round)
 
     @property
     def is_gathering(self) -> bool:
@@ -57,25 +62,28 @@ class Upkeep(QObject):
 
     def start(self) -> None:
         """Begin to look for time."""
-        self._free = self._beaten = 0.0
+        self._free, self._beaten = (0.0, 0.0), 0.0
         self._look.start()
 
     def stop(self) -> None:
         """There is nothing to show any more."""
         self._look.stop()
 
-    def look(self) -> None:
-        """Give a turn, if there is time for one."""
+    def look(self, *, news: bool = False) -> None:
+        """Give a turn, if there is time for one; there mostly is for a checkpoint, whatever was shown before it."""
         now = time.perf_counter()
-        if now >= min(self._free, self._beaten + LONGEST):
+        if now >= min(self._free[news], self._beaten + LONGEST):
             self._beaten = now
             self.beat.emit()
 
-    def begin(self) -> None:
+    def begin(self, *, news: bool = False) -> None:
         """Count all from here until it is drawn, and draw it together; one turn is counted once, whoever takes part."""
         if not self.is_gathering:
-            self._before, self._begun = self._free, time.perf_counter()
+            self._before, self._is_news = self._free, False
+            self._begun, self._own = time.perf_counter(), time.thread_time()
+            self._rounds = 0
             self._all_told.start(0)
+        self._is_news |= news
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Let a drawing wait for the others of its turn."""
@@ -84,6 +92,11 @@ class Upkeep(QObject):
         if watched is not None and watched not in self._waiting:
             self._waiting.append(watched)
         return True
+
+    def _on_round(self) -> None:
+        """Draw after the second round: lists, as that of the layers, ask for their drawing in a round of their own."""
+        self._rounds += 1
+        self._all_told.start(0) if self._rounds < 2 else self._draw()
 
     def _draw(self) -> None:
         for _ in range(NESTED):
@@ -96,5 +109,9 @@ class Upkeep(QObject):
 
     def end(self) -> None:
         """What was begun is on the screen, or a later part of it: wait until the time for it has been earned."""
-        took = time.perf_counter() - self._begun
-        self._free = max(self._before, self._begun) + took / SHARE
+        took, (due, due_news) = time.perf_counter() - self._begun, self._before
+        due = max(due, self._begun) + took / SHARE
+        if self._is_news:  # a training on the same cores makes it last longer, and not cost more
+            took = min(took, DRAWING * (time.thread_time() - self._own))
+            due_news = max(due_news, self._begun) + took / NEWS_SHARE
+        self._free = (due, due_news)
