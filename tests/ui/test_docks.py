@@ -1,5 +1,6 @@
 """Every dock through its buttons, on toy stages that drive real jobs."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_flex3d.jobs import read_job
+from napari_flex3d.progress import Progress
 from napari_flex3d.ui import upkeep
 from napari_flex3d.ui.docks import DataDock
 from napari_flex3d.ui.explore import ExploreDock
@@ -205,6 +207,19 @@ def test_a_training_of_short_epochs_is_watched_coarsely_and_seen_whole_after_it(
     assert len(session.viewer.layers[SURFACE].vertices) == whole
 
 
+def test_a_dock_warns_of_its_own_stage_only(qtbot, session, train, run_toys, tmp_path):
+    jobs = run_toys(tmp_path / "warned")
+    path = jobs["reconstruct"] / "job.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"warnings": ["The mask is too tight."]}))
+    reconstruct = opened(qtbot, session, ReconstructDock)
+    session.open(jobs["reconstruct"])
+    assert reconstruct.warnings.text() == "• The mask is too tight."
+    assert train.warnings.text() == ""
+    session.run_stage, session.run_folder = "reconstruct", jobs["reconstruct"]
+    session.reported.emit(Progress(1, 2, "Warning: The mask is too tight."))
+    assert train.warnings.text() == ""
+
+
 def test_the_monitor_draws_a_reconstruction(qtbot, session, toy_jobs):
     monitor = Monitor(session)
     qtbot.addWidget(monitor)
@@ -242,6 +257,15 @@ def test_files_opened_in_the_viewer_are_taken_as_input(qtbot, session, toy_jobs)
     volume = toy_jobs["prep"].parent / "consensus.mrc"
     session.viewer.open(str(volume), plugin="napari-flex3d")
     assert data.panel.form.value_of("map") == volume
+
+
+def test_a_map_beside_many_images_is_seen_in_slices(qtbot, session, toy_jobs):
+    session.viewer.dims.ndisplay = 2
+    session.viewer.add_image(np.zeros((3000, 8, 8), np.float32))
+    session.viewer.open(str(toy_jobs["prep"].parent / "consensus.mrc"), plugin="napari-flex3d")
+    low, high = session.viewer.layers["consensus"].extent.world[:, 0]
+    middle = pytest.approx((low + high) / 2, abs=PIXEL_SIZE)
+    qtbot.waitUntil(lambda: session.viewer.dims.point[0] == middle, timeout=LONG)
 
 
 def test_a_job_folder_dropped_on_the_canvas_is_opened(qtbot, session, toy_jobs):

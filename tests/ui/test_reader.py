@@ -245,4 +245,6 @@ def test_the_sample_is_made_once_and_opens(tmp_path, monkeypatch):
             viewer.add_layer(layer(data))
     assert [one.name for one in viewer.layers] == ["Hinge, particles", "Hinge, map"]
     assert made == [sample.PARTICLES]
+    stack, map_ = (one.extent.world.mean(0)[0] for one in viewer.layers)
+    assert stack == pytest.approx(map_, abs=2.5)  # the middle of all is the map's, which napari shows first
     assert not [path for path in (tmp_path / "napari-flex3d").iterdir() if path.name.startswith(".")]

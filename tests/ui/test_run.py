@@ -96,6 +96,26 @@ def test_a_stage_is_stopped_after_its_present_step(qtbot):
     assert stage.closed  # the generator's finally ran
 
 
+def test_a_report_without_words_has_the_last_ones(qtbot):
+    go_on = threading.Event()
+
+    def stage():
+        yield Progress(0, 2, "Looking for motions")
+        yield Progress(0, 2, "Warning: few particles")
+        while not go_on.is_set():
+            yield Progress(1, 2)
+        return 0
+
+    seen = []
+    run = StageRun(stage)
+    run.reported.connect(seen.append)
+    run.start()
+    qtbot.waitUntil(lambda: any(report.step == 1 for report in seen), timeout=30_000)
+    with qtbot.waitSignal(run.ended, timeout=30_000):
+        go_on.set()
+    assert {report.message for report in seen if report.step == 1} == {"Looking for motions"}
+
+
 def test_only_the_newest_request_is_answered(qtbot):
     begun, go_on, answers = threading.Event(), threading.Event(), []
 

@@ -132,6 +132,17 @@ def test_slices_and_clipping_planes_work(shown):
     layer.opacity = 0.5
 
 
+def test_a_surface_that_came_while_slices_were_shown_is_lit(viewer):
+    vertices, faces = cut(ball(), 0.0)
+    viewer.dims.ndisplay = 2
+    layer = FlexSurface((vertices, faces, np.full(len(vertices), 24.0)), contrast_limits=(0, 24))
+    viewer.add_layer(layer)
+    viewer.dims.ndisplay = 3
+    viewer.reset_view()
+    drawn = picture(viewer).mean(-1)
+    assert np.std(drawn[drawn > 10]) > 10  # grey levels: plain colours have none between the rims
+
+
 def test_without_napari_s_private_classes_it_still_moves(shown, monkeypatch):
     _, layer = shown
     monkeypatch.setattr(surface, "REGISTERED", False)

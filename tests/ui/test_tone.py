@@ -47,6 +47,18 @@ def test_a_sentence_follows_a_change_of_theme(qtbot, viewer):
         viewer.theme = "dark"
 
 
+def test_columns_stand_one_below_the_other(qtbot):
+    sentence = Sentence()
+    qtbot.addWidget(sentence)
+    sentence.say("It is <wrong>.\nname      z\none  12.0\nAnswer with “Sign”.")
+    text = sentence.text()
+    assert "It is &lt;wrong&gt;." in text
+    assert "<tr><td>one</td><td>12.0</td></tr>" in text
+    assert text.endswith("Answer with “Sign”.")
+    sentence.say("particles: 3\n   of: <all>")  # an indent is no column
+    assert sentence.text() == "particles: 3\n   of: <all>"
+
+
 def test_keys_are_bound_listed_and_given_back(session, viewer):
     done = []
     session.keys.bind(Key("Alt-Z", "does a thing"), lambda: done.append(1))

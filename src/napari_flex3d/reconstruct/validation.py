@@ -18,6 +18,7 @@ from napari_flex3d.model import FlexModel
 from napari_flex3d.ops.fourier import low_pass, soft_edge
 from napari_flex3d.ops.fsc import corrected_fsc, resolution
 from napari_flex3d.ops.projection import Body
+from napari_flex3d.resolutions import KINDS
 
 Curves = dict[str, Tensor]
 """Correlation in shells 0 .. n // 2: ``unmasked``, ``masked``, ``corrected``, and ``part NAME`` of each part."""
@@ -121,13 +122,14 @@ def sentences(
     """
     said = []
     end = slice(max(1, round(0.44 * box)), box // 2 - 1)
-    for kind, named in curves.items():
-        if float(named["corrected"][end].mean()) > 0.143:
-            said.append(
-                f"The FSC of the {kind} half-maps does not fall to zero. Either the images hold detail up to the end "
-                "of their sampling (use images with smaller pixels), or the mask is too tight (give a "
-                "wider one: --mask or --mask-dilate of prep), or images of one particle are in both half-sets."
-            )
+    high = [kind for kind, named in curves.items() if float(named["corrected"][end].mean()) > 0.143]
+    if high:
+        words = " and the ".join(KINDS[kind] for kind in high)
+        said.append(
+            f"The FSC of the {words} half-maps does not fall to zero. Either the images hold detail up to the end of "
+            "their sampling (use images with smaller pixels), or the mask is too tight (give a wider one: --mask or "
+            "--mask-dilate of prep), or images of one particle are in both half-sets."
+        )
     if "rigid" in curves:
         flex, rigid = (curves[kind]["corrected"] for kind in ("flex", "rigid"))
         shells = [box * pixel_size / resolution(c, box, pixel_size, 0.143) for c in (flex, rigid)]

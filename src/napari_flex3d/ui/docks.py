@@ -53,6 +53,8 @@ class StageDock(Dock):
         self.stage = stage
         self.panel = self.panel_kind(session, stage, verb)
         self.column.addWidget(self.panel)
+        self.warnings = Sentence()
+        self.column.addWidget(self.warnings)
         self.results = QWidget()
         self.results.hide()
         self.column.addWidget(self.results)
@@ -68,6 +70,7 @@ class StageDock(Dock):
         """Put the job's parameters into the form and its results below."""
         self.job = job
         self.panel.fill_from(job.params)
+        self.warn(job)
         self.results.setVisible(job.state == "done")
         if job.state == "done":
             self.show_results(job)
@@ -77,6 +80,11 @@ class StageDock(Dock):
 
     def show_layers(self) -> None:
         """Put the job's maps into the canvas."""
+
+    def warn(self, job: Job | None) -> None:
+        """Say what a job has warned of until now."""
+        warnings = job.warnings if job is not None else []
+        self.warnings.say(self.worded(*(f"• {text}" for text in warnings)), bad=True)
 
     def worded(self, *lines: str) -> str:
         """Lines that the stage has written, in the words of this dock."""
@@ -162,7 +170,7 @@ class DataDock(StageDock):
 
     def show_results(self, job: Job) -> None:
         """Say what the self-check found, with its picture."""
-        self.verdict.say(self.worded(*facts(job.summary), *job.warnings))
+        self.verdict.say(self.worded(*facts(job.summary)))
         picture = QPixmap(str(job.folder / "check.png"))
         self.picture.setVisible(not picture.isNull())
         if not picture.isNull():

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_flex3d.params import ParamInfo, Params
 from napari_flex3d.ui.job_edit import NO_JOB, JobEdit, JobList
+from napari_flex3d.ui.reasons import name_whole
 from napari_flex3d.ui.tone import Fold, ToneLabel
 from napari_flex3d.ui.wording import DOCK_OF, is_folded, title_of
 
@@ -84,7 +85,7 @@ class Row(QWidget):
         layout.addWidget(native, 1)
         for part in (self, native):
             part.setToolTip(tooltip_of(info))
-        native.setAccessibleName(label_of(info))
+        name_whole(self, label_of(info))
         if not info.required:
             self.value = info.default
 
@@ -202,6 +203,7 @@ class ParamsForm(QWidget):
             self.rows[info.name], self._labels[info.name] = row, label
         if advanced.rowCount():
             fold = Fold("Advanced")
+            fold.setToolTip("Show the rest of the parameters, or fold them away.")
             inside = QWidget()
             inside.setLayout(advanced)
             fold.addWidget(inside)

@@ -78,7 +78,6 @@ class MotionsPanel(QWidget):
         self._columns: dict[str, np.ndarray] = {}
         self.surface = MotionSurface(session, self)
         self.run = MotionsRun(session, train)
-        self.run.start_button.setToolTip("Look for motions in one pass, before any training.")
         self.scree = Scree()
         self.sentence = Sentence()
         self.ticks: list[QCheckBox] = []

@@ -190,7 +190,10 @@ class StagePanel(QWidget):
         )
         self.start_button.setEnabled(not running and not problem)
         self.resume_button.setEnabled(not running)
-        self.start_button.setToolTip(problem or (f"{self.session.run_stage} is running." if running else ""))
+        self.start_button.setToolTip(
+            problem
+            or (f"{self.session.run_stage} is running." if running else self.session.stages[self.stage].title)
+        )
         stopping = mine and self.session.run is not None and self.session.run.is_stopping
         self.stop_button.setEnabled(mine and not stopping)
         self.stop_button.setText("Stopping…" if stopping else "Stop")

@@ -1,8 +1,15 @@
-"""What a control does stands under the mouse, and why where it is off."""
+"""What a control is for those who do not see it, what it does under the mouse, and why where it is off."""
 
-from qtpy.QtWidgets import QPushButton, QWidget
+from qtpy.QtWidgets import QAbstractButton, QPushButton, QWidget
 
 WORDS = "what it does"
+
+
+def name_whole(widget: QWidget, name: str) -> None:
+    """Name a control and what it is made of, for screen readers; parts that have a name or words keep them."""
+    for part in (widget, *widget.findChildren(QWidget)):
+        if not part.accessibleName() and not (isinstance(part, QAbstractButton) and part.text()):
+            part.setAccessibleName(name)
 
 
 def tipped_button(text: str, tip: str) -> QPushButton:

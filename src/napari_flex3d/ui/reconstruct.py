@@ -52,8 +52,6 @@ class ReconstructDock(StageDock):
         self.twins = Twins(session)
         layout = QVBoxLayout(self.results)
         layout.setContentsMargins(0, 4, 0, 0)
-        self.warnings = Sentence()
-        layout.addWidget(self.warnings)
         layout.addLayout(self._twin_row())
         layout.addLayout(self._look())
         self.state = Sentence()
@@ -100,7 +98,7 @@ class ReconstructDock(StageDock):
             f"the map finer. <b>{TWIN_KEY}</b> goes between flexible and rigid in each.</qt>"
         )
         self.view_box.activated.connect(lambda _: self.twins.show(self.view_box.currentData()))
-        self.contour_slider, self.level_slider = new_slider(), new_slider()
+        self.contour_slider, self.level_slider = new_slider("Contour"), new_slider("Difference")
         self.contour_slider.setToolTip(
             "Density at which all maps are cut, flexible and rigid, and half-maps."
         )
@@ -121,8 +119,7 @@ class ReconstructDock(StageDock):
     # -- results -----------------------------------------------------------------------------------
 
     def show_results(self, job: Job) -> None:
-        """Fourier shell correlations, the resolutions in a table, and what the stage has warned of."""
-        self.warnings.say(self.worded(*job.warnings))
+        """Fourier shell correlations, and the resolutions in a table."""
         self.table.setText(resolution_table(job.summary))
         self.correlation.take(job)
         maps = self.twins.open(job.folder)

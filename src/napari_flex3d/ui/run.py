@@ -4,6 +4,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any, Literal
 
 from napari.qt.threading import create_worker
@@ -30,7 +31,7 @@ class StageRun(QObject):
     """
 
     reported = Signal(object)
-    """The newest `Progress`, at most four a second, in the window's thread."""
+    """The newest `Progress`, at most four a second, in the window's thread; with the last words where it has none."""
     ended = Signal(str, object)
     """How it ended, and its result (done), None (stopped) or the exception (failed); exactly once."""
 
@@ -66,12 +67,17 @@ class StageRun(QObject):
         warnings.simplefilter("default")  # the worker has set "always": one signal for every repeated warning
         load_triton()
         _leave_one_core()
-        run = None
+        run, said = None, ""
         try:
             run = self._stage()
             # napari sets abort_requested when the window is closed over a running worker
             while not self._stop.is_set() and not self._worker.abort_requested:
-                self._newest = next(run)
+                report = next(run)
+                if not report.message:
+                    report = replace(report, message=said)
+                elif not report.message.startswith("Warning:"):
+                    said = report.message
+                self._newest = report
         except StopIteration as end:
             self._outcome = ("done", end.value)
         except Exception as error:

@@ -33,6 +33,7 @@ from napari_flex3d.ui.upkeep import Upkeep
 from napari_flex3d.ui.wording import in_window
 
 ORDER = tuple(stage.name for stage in STAGES)
+MAPS = (".mrc", ".map")
 KINDS = {".star": "particles", ".cs": "particles", ".seg": "segments"}
 """Parameter that a file goes into, by its ending; all others are maps."""
 
@@ -252,6 +253,14 @@ class Session(QObject):
     def _on_layer(self, event: Any) -> None:
         """Tell the docks that a file or a job folder was opened in the viewer, by menu or by drop."""
         self._note(event.value.metadata)
+        if Path(event.value.metadata.get(FILE_KEY, "")).suffix in MAPS:
+            QTimer.singleShot(0, lambda: self._show_middle(event.value))
+
+    def _show_middle(self, layer: Any) -> None:
+        """Go to the middle slice of a map: beside a stack of images napari shows the middle image, where no map is."""
+        if self.viewer is not None and self.viewer.dims.ndisplay == 2 and layer in self.viewer.layers:
+            for axis, (low, high) in enumerate(layer.extent.world.T):
+                self.viewer.dims.set_point(axis, (low + high) / 2)
 
     def _note(self, metadata: Mapping[str, Any]) -> None:
         if JOB_KEY in metadata:

@@ -4,13 +4,16 @@ import numpy as np
 from qtpy.QtCore import Qt
 from superqt import QLabeledDoubleSlider
 
+from napari_flex3d.ui.reasons import name_whole
+
 STEPS = 1000
 
 
-def new_slider() -> QLabeledDoubleSlider:
-    """Make a horizontal slider with its number."""
+def new_slider(name: str) -> QLabeledDoubleSlider:
+    """Make a horizontal slider with its number; the name is for screen readers."""
     slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
     slider.setDecimals(3)
+    name_whole(slider, name)
     return slider
 
 

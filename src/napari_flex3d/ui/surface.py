@@ -237,7 +237,6 @@ def _register() -> bool:
             self.node.events.canvas_change.connect(self._on_canvas_change)
             self.reset()
             self._on_data_change()
-            self._on_shading_change()
             self.node.tint(layer.tint)
 
         def _on_data_change(self) -> None:
@@ -254,6 +253,7 @@ def _register() -> bool:
             self._faces = faces
             self.node.show(vertices, faces, normals, as_lines=layer.wireframe.visible)
             self._on_color_change()
+            self._on_shading_change()  # the view may have become a slice, or whole
             self._on_matrix_change()
 
         def _on_move(self) -> None:

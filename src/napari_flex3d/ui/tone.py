@@ -1,5 +1,8 @@
 """What has colours of its own: labels that say what kind of sentence they are, in the dark and in the light theme."""
 
+import re
+from html import escape
+from itertools import groupby
 from typing import Any, Literal
 
 from qtpy.QtCore import QEvent, Qt
@@ -16,6 +19,9 @@ COLORS: dict[Tone, tuple[str, str]] = {
     "good": ("#8bd17c", "#2e6b23"),
 }
 """Colour of each tone on dark and on light ground."""
+
+_COLUMNS = re.compile(r"\S {2,}\S")
+"""What only a table has: words far apart."""
 
 PLOT_GROUND = "#1b1e24"
 """Ground of every plot: dark in both themes, as the canvas is."""
@@ -103,7 +109,24 @@ class Sentence(ToneLabel):
 
     def say(self, text: str, *, bad: bool = False, quiet: bool = False) -> None:
         """Show a text; ``bad`` for an error, ``quiet`` for a hint."""
-        self.setText(text)
+        is_rich = _COLUMNS.search(text) is not None
+        self.setTextFormat(Qt.TextFormat.RichText if is_rich else Qt.TextFormat.PlainText)
+        self.setText(_with_tables(text) if is_rich else text)
         if self.parentWidget() is not None:
             self.setVisible(bool(text))
         self.tone = "bad" if bad else "quiet" if quiet else "plain"
+
+
+def _with_tables(text: str) -> str:
+    """Rich text of a plain one, in which lines with columns stand one below the other."""
+    parts = []
+    for is_table, lines in groupby(text.split("\n"), lambda line: _COLUMNS.search(line) is not None):
+        if is_table:
+            rows = (
+                "".join(f"<td>{escape(cell)}</td>" for cell in re.split(" {2,}", line.strip()))
+                for line in lines
+            )
+            parts.append(f"<table cellpadding=2>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>")
+        else:
+            parts.append("<br>".join(map(escape, lines)))
+    return "".join(parts)

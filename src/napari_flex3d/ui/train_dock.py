@@ -35,9 +35,7 @@ class TrainDock(StageDock):
         self.preview = Preview.of(session)
         self.preview_box.setChecked(self.preview.is_on)
         self.preview_box.toggled.connect(self.preview.set_on)
-        self.warnings = Sentence()
-        self.column.insertWidget(self.column.indexOf(self.results), self.preview_box)
-        self.column.insertWidget(self.column.indexOf(self.results), self.warnings)
+        self.column.insertWidget(self.column.indexOf(self.warnings), self.preview_box)
         self.motions = MotionsPanel(session, self.panel)
         self.column.insertWidget(self.column.indexOf(self.results), self.motions)
         layout = QVBoxLayout(self.results)
@@ -47,11 +45,6 @@ class TrainDock(StageDock):
         session.run_changed.connect(self._on_run)
         session.reported.connect(self._on_report)
         session.model_changed.connect(self._on_model)
-
-    def show_job(self, job: Job) -> None:
-        """Show the job's parameters, warnings and results."""
-        super().show_job(job)
-        self._warn(job.folder)
 
     def show_results(self, job: Job) -> None:
         """Say how the training ended."""
@@ -67,13 +60,12 @@ class TrainDock(StageDock):
         self._warn(self.session.model_job)
 
     def _on_report(self, report: Progress) -> None:
-        if report.message.startswith("Warning:"):
+        if self.session.run_stage == "train" and report.message.startswith("Warning:"):
             self._warn(self.session.run_folder)
 
     def _warn(self, folder: Path | None) -> None:
         """Say what the job has warned of until now: it has written that down, and reports may be skipped."""
         try:
-            warnings = read_job(folder).warnings if folder is not None else []
+            self.warn(read_job(folder) if folder is not None else None)
         except InputError:  # it is just being made
-            warnings = []
-        self.warnings.say(self.worded(*(f"• {text}" for text in warnings)), bad=True)
+            self.warn(None)

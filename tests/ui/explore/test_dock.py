@@ -43,6 +43,23 @@ def test_sliders_move_the_surface_as_the_model_says(dock, session):
     np.testing.assert_allclose(layer.data[0], layer.drawn_vertices)  # settled: pick, save, slice
 
 
+def test_without_a_model_nothing_of_it_can_be_used(qtbot, session, toy_jobs):
+    dock = ExploreDock(session)
+    session.viewer.window.add_dock_widget(dock, name="Explore")
+    parts = (
+        dock.player.play_button,
+        dock.mean_button,
+        dock.look.show_box,
+        dock.path_panel,
+        dock.scatter_panel,
+    )
+    assert not any(part.isEnabled() for part in parts)
+    assert "Choose a training job" in dock.state.text()
+    with qtbot.waitSignal(session.explorer.model_taken, timeout=30_000):
+        session.open(toy_jobs["train"])
+    assert all(part.isEnabled() for part in parts)
+
+
 def test_sliders_span_1_to_99_percent_of_the_particles(dock, session):
     ranges = [(s.minimum(), s.maximum()) for s in dock.sliders]
     np.testing.assert_allclose(ranges, np.percentile(session.model.latents, [1, 99], axis=0).T, atol=1e-2)

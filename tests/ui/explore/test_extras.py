@@ -193,13 +193,17 @@ def test_two_states_are_compared(dock, session, on_screen):
             layer.vertices, grid.indices(session.model.move(carried.points, state)), atol=1e-3
         )
     assert not session.viewer.layers[SURFACE].visible
+    camera = getattr(session.viewer, "scene", session.viewer).camera
+    zoom = camera.zoom
     panel.mode_buttons["side"].click()
+    assert camera.zoom < 0.7 * zoom  # both are seen whole
     assert getattr(session.viewer, "canvas", session.viewer).grid.enabled
     dock.sliders[0].setValue(0.3)  # and the live map is back
     on_screen()
     assert not getattr(session.viewer, "canvas", session.viewer).grid.enabled
     assert session.viewer.layers[SURFACE].visible
     assert not session.viewer.layers["State A"].visible
+    assert camera.zoom == pytest.approx(zoom)
     assert panel.mode_buttons["live"].isChecked()
     panel.go_buttons["B"].click()
     assert session.explorer.latent == pytest.approx(states["B"])

@@ -174,6 +174,20 @@ def test_an_undone_proposal_leaves_no_segments_and_comes_back_whole(qtbot, dock)
     assert design.names[proposed[-1]] == "arm"
 
 
+def test_a_map_that_was_put_away_stays_away_when_the_view_turns(qtbot, dock):
+    drafted(qtbot, dock, lambda: click(dock.bench.slices_button))
+    painting, viewer = dock.design.painting, dock.session.viewer
+    viewer.dims.ndisplay = 3
+    assert painting.surface.visible  # it is on show, and follows
+    for layer in viewer.layers:  # as every dock does that shows something else
+        layer.visible = False
+    viewer.dims.ndisplay = 2
+    viewer.dims.ndisplay = 3
+    assert not any(layer.visible for layer in (painting.image, painting.labels, painting.surface))
+    click(dock.bench.solid_button)
+    assert painting.surface.visible
+
+
 def masses(table):
     return [table.item(row, MASS).text() for row in range(table.rowCount())]
 

@@ -13,6 +13,8 @@ from napari_flex3d.ui.tone import Sentence
 
 COLORS = {"A": (0.36, 0.67, 0.92), "B": (1.0, 0.62, 0.33)}
 Mode = Literal["live", "overlay", "side"]
+SMALLER = 0.6
+"""How much smaller a map is seen in half of a canvas."""
 
 
 class Comparison(QObject):
@@ -52,6 +54,9 @@ class Comparison(QObject):
             for layer in viewer.layers:
                 layer.visible = False
             getattr(viewer, "canvas", viewer).grid.enabled = mode == "side"  # napari 0.8 has no canvas
+            if (mode == "side") != (was == "side"):  # two beside each other are seen whole, and one as before
+                camera = getattr(viewer, "scene", viewer).camera
+                camera.zoom *= SMALLER if mode == "side" else 1 / SMALLER
             if mode == "live":
                 self.explorer.step_forward()
             else:

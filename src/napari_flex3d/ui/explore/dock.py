@@ -24,6 +24,7 @@ from napari_flex3d.ui.job_edit import JobEdit
 from napari_flex3d.ui.keys import Key
 from napari_flex3d.ui.panel import StagePanel
 from napari_flex3d.ui.preview import Preview
+from napari_flex3d.ui.reasons import name_whole
 from napari_flex3d.ui.session import Session
 from napari_flex3d.ui.tone import Sentence
 from napari_flex3d.ui.unseen import WhenSeen
@@ -70,6 +71,7 @@ class ExploreDock(Dock):
         row.addWidget(QLabel("Training"))
         self.job_box = JobEdit(lambda: self.session.jobs("train"))
         self.job_box.setToolTip("A training job; one that still runs is followed, checkpoint by checkpoint.")
+        name_whole(self.job_box, "Training")
         row.addWidget(self.job_box, 1)
         self.column.addLayout(row)
         self.scatter_panel = ScatterPanel(self.explorer)
@@ -96,6 +98,10 @@ class ExploreDock(Dock):
         self.pages.add("Select", "Particles chosen on the scatter.", self.selection_panel)
         self.pages.add("Export", "Movie, figure, moved model, volumes.", self.export_panel, self.panel)
         self.column.addWidget(self.pages)
+        self._of_a_model = (
+            *(self.scatter_panel, self.player, self.mean_button, self.look, self.extras),
+            *(self.compare_panel, self.path_panel, self.selection_panel, self.export_panel),
+        )
 
     def _connect(self) -> None:
         explorer = self.explorer
@@ -107,7 +113,8 @@ class ExploreDock(Dock):
         explorer.selection.changed.connect(self._on_selection)
         self.session.said.connect(self._say)
         self.session.jobs_changed.connect(self._on_jobs)
-        self.session.run_changed.connect(self._say_what_is_missing)
+        self.session.run_changed.connect(self._on_run)
+        self.session.run_ended.connect(self._on_end)
         self.job_box.changed.connect(self._on_job)
         self.player.course_box.currentIndexChanged.connect(self._on_course)
         self.mean_button.clicked.connect(explorer.go_to_mean)
@@ -202,7 +209,20 @@ class ExploreDock(Dock):
     def _on_measured(self, text: str) -> None:
         self.state.say(text)
 
+    def _on_run(self) -> None:
+        self._say_what_is_missing()
+        if self.panel.is_mine:
+            self.ensureWidgetVisible(self.panel.sentence)  # below the form, which may reach out of the window
+
+    def _on_end(self, stage: str, outcome: str, result: Any) -> None:
+        if stage == "generate" and outcome == "done":
+            self.state.say(
+                f"Volumes, movie.mp4 and series.cxc for ChimeraX are in {self.session.run_folder}."
+            )
+
     def _say_what_is_missing(self) -> None:
+        for part in self._of_a_model:
+            part.setEnabled(self.explorer.model is not None)
         if self.explorer.model is not None:
             return
         if self.session.model_job is not None:

@@ -46,15 +46,17 @@ class LookPanel(QWidget):
             "<qt>The map that is moved: the canonical map of the training, the consensus map, the flexible map of a "
             "reconstruction at its full resolution, or any file centred as the consensus map is.</qt>"
         )
+        self.map_box.setAccessibleName("Map")
         form.addRow("Map", self.map_box)
         self.color_box = QComboBox()
         for text, value in (("Displacement (Å)", "displacement"), ("Plain", "plain")):
             self.color_box.addItem(text, value)
         self.color_box.setToolTip("Colour the surface by how far it has moved from the canonical map.")
+        self.color_box.setAccessibleName("Colour")
         form.addRow("Colour", self.color_box)
         self.scale = ColorScale()
         form.addRow("", self.scale)
-        self.contour_slider = new_slider()
+        self.contour_slider = new_slider("Contour")
         self.contour_slider.setToolTip(
             "<qt>Density at which the surface is cut. With another map or filter, the surface goes on enclosing the "
             "same volume.</qt>"
@@ -67,6 +69,7 @@ class LookPanel(QWidget):
 
     def _show_row(self) -> QHBoxLayout:
         self.show_box = QComboBox()
+        self.show_box.setAccessibleName("Show")
         for text, value in (("Surface", "surface"), ("Volume", "volume"), ("Both", "both")):
             self.show_box.addItem(text, value)
         self.show_box.setToolTip(
@@ -82,6 +85,7 @@ class LookPanel(QWidget):
 
     def _low_pass(self) -> QDoubleSpinBox:
         self.low_pass_box = QDoubleSpinBox()
+        self.low_pass_box.setAccessibleName("Low-pass (Å)")
         self.low_pass_box.setRange(0.0, 100.0)
         self.low_pass_box.setSingleStep(0.5)
         self.low_pass_box.setDecimals(1)

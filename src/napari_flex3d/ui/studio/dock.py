@@ -149,8 +149,8 @@ class MeshDock(StageDock):
     # -- the newest job ----------------------------------------------------------------------------
 
     def show_results(self, job: Job) -> None:
-        """Say how many vertices and cells there are, in how many parts, and what should be known."""
-        self.verdict.say(self.worded(*facts(job.summary), *job.warnings))
+        """Say how many vertices and cells there are, in how many parts."""
+        self.verdict.say(self.worded(*facts(job.summary)))
 
     def show_layers(self) -> None:
         """Show the mesh over the map."""

@@ -23,6 +23,7 @@ class JointsBox(QWidget):
         self.design = design
         self.graph = ConnectionGraph()
         self.text = QLineEdit()
+        self.text.setAccessibleName("Connections")
         self.text.setPlaceholderText("all that touch are joined")
         self.text.setToolTip(
             "<qt>A tree from its root, as CryoSPARC's fuse list: 0>1, 0>2, 2>3. Empty: all that touch are joined. "

@@ -95,7 +95,7 @@ class Painting(QObject):
             **grid.placement,
         )
         self.labels.events.paint.connect(self._on_paint)
-        viewer.dims.events.ndisplay.connect(self._on_ndisplay)
+        viewer.dims.events.ndisplay.connect(self._on_turn)
 
     # -- the canvas --------------------------------------------------------------------------------
 
@@ -114,19 +114,22 @@ class Painting(QObject):
                     self.viewer.layers.remove(layer.name)
                 self.viewer.add_layer(layer)
         self.viewer.layers.selection.active = self.labels
-        self._on_ndisplay()
+        self._take_view()
 
     def close(self) -> None:
         """Take the layers away."""
-        self.viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
+        self.viewer.dims.events.ndisplay.disconnect(self._on_turn)
         for layer in (self.image, self.surface, self.labels):
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
 
-    def _on_ndisplay(self, event: Any = None) -> None:
+    def _on_turn(self, event: Any) -> None:
+        """Follow the view between slices and the whole, unless others have put this away."""
+        if self.is_there and (self.labels.visible or self.surface.visible):
+            self._take_view()
+
+    def _take_view(self) -> None:
         """Slices are painted on labels, the whole map on its surface, which software draws many times quicker."""
-        if not self.is_there:
-            return
         flat = self.viewer.dims.ndisplay == 2
         self.image.visible = self.labels.visible = flat  # in 3-D neither is ever drawn: it would take seconds
         self.surface.visible = not flat

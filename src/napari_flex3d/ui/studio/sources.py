@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_flex3d.ui.job_edit import JobEdit, JobList
+from napari_flex3d.ui.reasons import name_whole
 from napari_flex3d.ui.sliders import new_slider
 
 FILES = "Segmentations and models (*.seg *.mrc *.map *.pdb *.cif)"
@@ -57,13 +58,16 @@ class SourceBox(QWidget):
             self.kind_box.addItem(TITLES[kind], kind)
         self.kind_box.setAccessibleName("Where segments come from")
         self.button = QPushButton("Propose")
-        self.size_slider = new_slider()
+        self.size_slider = new_slider("Size (Å)")
         self.size_slider.setRange(NARROWEST, WIDEST)
         self.size_slider.setDecimals(0)
         self.size_slider.setValue(USUAL)
         self.size_slider.setToolTip("About how wide a region is, Å. Larger gives fewer.")
         self.train_box = JobEdit(trainings)
+        self.train_box.setToolTip("The finished training whose motion is looked at.")
+        name_whole(self.train_box, "Training")
         self.count_box = QSpinBox()
+        self.count_box.setAccessibleName("Parts")
         self.count_box.setRange(1, 12)
         self.count_box.setSpecialValueText("auto")
         self.count_box.setToolTip("How many parts; auto takes the largest number that is stable.")

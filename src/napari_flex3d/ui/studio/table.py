@@ -123,6 +123,7 @@ class SegmentTable(QTableWidget):
             box.addItem(role)
             box.setItemData(box.count() - 1, TIPS[role], Qt.ItemDataRole.ToolTipRole)
         box.setAccessibleName(f"Role of segment {segment}")
+        box.setToolTip("Soft, rigid, or ignored; each says in the list what it means.")
         box.activated.connect(lambda _, s=segment, b=box: self.design.assign(s, b.currentText()))
         self.setCellWidget(row, ROLE, box)
 

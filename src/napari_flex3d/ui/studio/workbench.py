@@ -78,7 +78,7 @@ class Workbench(QWidget):
         for place, button in enumerate((self.new_button, self.erase_button, self.undo_button)):
             grid.addWidget(button, 1, 2 * place, 1, 2)
         self._column.addLayout(grid)
-        self.brush_slider, self.contour_slider = new_slider(), new_slider()
+        self.brush_slider, self.contour_slider = new_slider("Brush (Å)"), new_slider("Contour")
         set_range(self.brush_slider, 2, 60)
         self.brush_slider.setDecimals(0)
         self.brush_slider.setValue(BRUSH)
@@ -115,6 +115,7 @@ class Workbench(QWidget):
         self.preview_check.setChecked(True)
         self.preview_check.setToolTip("Edges of the mesh's surface; red where it is split.")
         self.color_box = QComboBox()
+        self.color_box.setAccessibleName("Colour of the edges")
         self.color_box.addItems(["segment", "rigidity"])
         self.color_box.setToolTip(
             "What the colours of the edges mean; rigidity from soft (orange) to stiff (blue)."
@@ -190,6 +191,7 @@ class Workbench(QWidget):
     def _on_undo(self) -> None:
         if self.design.painting is not None:
             self.design.painting.labels.undo()
+            self.sentence.say(HINT, quiet=True)
 
     def _on_source(self, source: dict[str, Any]) -> None:
         if self.design.painting is None and not self._open_map():
