@@ -114,7 +114,7 @@ def test_docks_and_jobs_say_it_in_their_words(qtbot, session, run_toys, tmp_path
     qtbot.waitUntil(lambda: reconstruct.panel.form is not None, timeout=LONG)
     session.open(jobs["reconstruct"])
     assert train.warnings.text() == "• Raise “Epochs” or “Seed” in Advanced."
-    assert reconstruct.warnings.text() == "Use “Train box” in Data."
+    assert reconstruct.warnings.text() == "• Use “Train box” in Data."
     texts = [table.table.topLevelItem(row).text(5) for row in range(table.table.topLevelItemCount())]
     assert "1 warning: Raise “Epochs” or “Seed” in Advanced." in texts
     train.panel.form.fill({"fail": "Use --rigidity 3, or --cells.", "epochs": 2})
