@@ -35,8 +35,9 @@ MOTION = {
     "displacement_max": ("largest", "#d66ba0", SOLID),
 }
 LOSS_WORDS = (
-    "How badly a particle is explained (minus its log-likelihood, in units of noise), on average: by the flexible and "
-    "by the rigid model, of particles that were trained on and of those held out."
+    "How badly a pixel of a particle's image is explained (minus its log-likelihood, in units of noise), on average: "
+    "by the flexible and by the rigid model, of particles that were trained on and of those held out. The first epochs "
+    "take coarser images: they compare by the pixel only."
 )
 GAIN_WORDS = (
     "Loss of the rigid model minus that of the flexible one. Held-out particles were not trained on: when their curve "
@@ -123,7 +124,7 @@ class Monitor(QWidget):
         self.folder: Path | None = None
         self._written = -1
         self._model: Any = None  # one that is not shown yet
-        self.loss = Curves("epoch", "loss")
+        self.loss = Curves("epoch", "loss per pixel")
         self.gain = Curves("epoch", "gain")
         self.motion = Curves("epoch", "motion (Å)")
         for plot, words in ((self.loss, LOSS_WORDS), (self.gain, GAIN_WORDS), (self.motion, MOTION_WORDS)):
@@ -207,11 +208,12 @@ class Monitor(QWidget):
         self.gain.show()
         self.motion.show()
         self.loss.name_axis("bottom", "epoch")
-        self.loss.name_axis("left", "loss")
-        for plot, wanted in ((self.loss, LOSS), (self.motion, MOTION)):
+        self.loss.name_axis("left", "loss per pixel")
+        pixels = columns["box"] ** 2 if "box" in columns else 1.0
+        for plot, wanted, unit in ((self.loss, LOSS, pixels), (self.motion, MOTION, 1.0)):
             for column, (name, color, style) in wanted.items():
                 if column in columns:
-                    plot.draw(name, columns["epoch"], columns[column], color, style)
+                    plot.draw(name, columns["epoch"], columns[column] / unit, color, style)
 
         for column, (name, color, style) in GAIN.items():
             if f"rigid_{column}" in columns:
