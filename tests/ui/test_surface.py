@@ -174,3 +174,16 @@ def test_both_sides_are_lit_and_the_rims_are_dark(shown):
     middle = outer[int(rows.mean()), int(columns.mean())]
     rim = outer[int(rows.mean()), columns.max() - 1 : columns.max() + 1].mean()
     assert rim < 0.75 * middle
+
+
+def test_napari_is_not_told_of_a_surface_that_passes(shown):
+    viewer, layer = shown
+    told = []
+    layer.events.data.connect(told.append)
+    before = picture(viewer)
+    vertices, faces = cut(ball(radius=9.0), 0.0)
+    layer.reshape(vertices, faces, vertices[:, 0], passing=True)
+    assert not told
+    assert (picture(viewer).sum(-1) > 60).sum() > 1.5 * (before.sum(-1) > 60).sum()  # but it is on show
+    layer.reshape(vertices, faces, vertices[:, 0])
+    assert told

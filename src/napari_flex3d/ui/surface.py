@@ -6,6 +6,7 @@ changed too much, the layer falls back to napari's own drawing, which compiles s
 """
 
 import logging
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -108,10 +109,17 @@ class FlexSurface(Surface):
         self._is_settled = True
         self.data = (self.drawn_vertices, self.faces, self.vertex_values)
 
-    def reshape(self, vertices: np.ndarray, faces: np.ndarray, values: np.ndarray) -> None:
-        """Show another surface, with other faces."""
+    def reshape(
+        self, vertices: np.ndarray, faces: np.ndarray, values: np.ndarray, *, passing: bool = False
+    ) -> None:
+        """Show another surface, with other faces.
+
+        Of a ``passing`` one, which another soon follows, napari is not told: it would work out anew how far all layers
+        reach, for the sliders of slices.
+        """
         self.drawn_vertices, self._is_settled = vertices, True
-        self.data = (vertices, faces, values)
+        with self.events.data.blocker() if passing else nullcontext():
+            self.data = (vertices, faces, values)
 
 
 def _unit(way: np.ndarray) -> np.ndarray:

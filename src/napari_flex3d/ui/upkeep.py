@@ -9,6 +9,9 @@ from qtpy.QtWidgets import QWidget
 SHARE, NEWS_SHARE = 0.02, 0.03
 """Of the clock's time: what all turns may take, and those that show a checkpoint, which wait for no others."""
 
+AHEAD = 5.0
+"""Seconds that a checkpoint may be shown before its time has been earned: what showing takes differs, epochs do not."""
+
 DRAWING = 2.0
 """What showing takes, drawing by the processor included, over what this thread does for it (docs/measurements.md)."""
 
@@ -72,7 +75,8 @@ class Upkeep(QObject):
     def look(self, *, news: bool = False) -> None:
         """Give a turn, if there is time for one; there mostly is for a checkpoint, whatever was shown before it."""
         now = time.perf_counter()
-        if now >= min(self._free[news], self._beaten + LONGEST):
+        due = self._free[True] - AHEAD if news else self._free[False]
+        if now >= min(due, self._beaten + LONGEST):
             self._beaten = now
             self.beat.emit()
 

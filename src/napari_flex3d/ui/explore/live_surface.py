@@ -93,7 +93,7 @@ class LiveSurface:
             if is_same and len(layer.vertices) == len(vertices):
                 layer.move(vertices, values)
             else:
-                layer.reshape(vertices, self.carried.faces, values)
+                layer.reshape(vertices, self.carried.faces, values, passing=self.most != FINE)
         self._show_rest()
         return True
 

@@ -30,8 +30,8 @@ TOOLS = {
     "polygon": ("Polygon", "Click the corners; a double click or the first corner closes it."),
     "path": ("Path", "Draw a path; the map follows the pen. Alt-drag does so with any tool. Alt-D"),
 }
-SHADE_DELAY, UNSEEN_DELAY = 150, 1000
-"""Milliseconds until the shading follows; and between two looks whether the scatter is seen."""
+SHADE_DELAY = 150
+"""Milliseconds until the shading follows."""
 
 
 class ScatterPanel(QWidget):
@@ -63,7 +63,8 @@ class ScatterPanel(QWidget):
         layout.addLayout(self._tools())
         self._shade_timer = QTimer(self)
         self._shade_timer.setSingleShot(True)
-        self._shade_timer.timeout.connect(self._shade)
+        shading = WhenSeen(self, self._shade, explorer.session, lambda: True)
+        self._shade_timer.timeout.connect(shading.want)
         self._connect()
 
     # -- building ----------------------------------------------------------------------------------
@@ -210,9 +211,7 @@ class ScatterPanel(QWidget):
             self._shade_timer.start(SHADE_DELAY)
 
     def _shade(self) -> None:
-        if self.visibleRegion().isEmpty():  # behind another dock in its tabs
-            self._shade_timer.start(UNSEEN_DELAY)
-        elif self.plane is not None and self.explorer.crowd is not None and self.explorer.model is not None:
+        if self.plane is not None and self.explorer.crowd is not None and self.explorer.model is not None:
             self.scatter.shade(
                 self.explorer.crowd.lacking(self.plane, *self.scatter.span(), self.explorer.latent)
             )
