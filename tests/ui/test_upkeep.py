@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_flex3d.ui import upkeep
 from napari_flex3d.ui.scatter import LatentScatter
-from napari_flex3d.ui.upkeep import AHEAD, LONGEST, NEWS_SHARE, SHARE, Upkeep
+from napari_flex3d.ui.upkeep import AHEAD, DRAWING, LONGEST, NEWS_SHARE, SHARE, Upkeep
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_checkpoint_waits_for_other_checkpoints_only(clock, pace, monkeypatch)
     pace.begin(news=True)
     clock["at"] += 0.3
     pace.end()
-    clock["at"] += 0.3 / NEWS_SHARE - 0.3 - AHEAD - 0.1
+    clock["at"] += DRAWING * 0.3 / NEWS_SHARE - 0.3 - AHEAD - 0.1
     pace.look(news=True)
     assert len(seen) == 2
     clock["at"] += 0.2

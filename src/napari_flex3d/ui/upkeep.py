@@ -116,6 +116,6 @@ class Upkeep(QObject):
         took, (due, due_news) = time.perf_counter() - self._begun, self._before
         due = max(due, self._begun) + took / SHARE
         if self._is_news:  # a training on the same cores makes it last longer, and not cost more
-            took = min(took, DRAWING * (time.thread_time() - self._own))
-            due_news = max(due_news, self._begun) + took / NEWS_SHARE
+            cost = DRAWING * (time.thread_time() - self._own)
+            due_news = max(due_news, self._begun) + cost / NEWS_SHARE
         self._free = (due, due_news)
