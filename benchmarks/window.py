@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import QEventLoop, Qt, QTimer
 from watching import rasterised
 
 from napari_flex3d import stages
@@ -83,9 +82,9 @@ def _measure(docks: view.Docks, epochs: int) -> None:
     ticker.setInterval(10)
     ticker.timeout.connect(tick)
     ticker.start()
-    while session.is_running:
-        QApplication.processEvents()
-        time.sleep(0.0005)
+    loop = QEventLoop()
+    session.run_ended.connect(loop.quit)
+    loop.exec()
     ticker.stop()
     ended = time.perf_counter(), time.thread_time(), rasterised()
     _print(folder, late, *(after - then for after, then in zip(ended, begun, strict=True)), epochs)
