@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_flex3d.train import TrainParams
 
 if "OMP_WAIT_POLICY" not in os.environ:
-    # Before torch is loaded: how long its threads wait at work for more of it. By themselves they do so for many
+    # Before torch is loaded: how long its threads wait at work for more of it. By themselves they do so for
     # milliseconds, on the cores that the kernels and the window want (docs/decisions.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
